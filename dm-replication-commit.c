@@ -1,0 +1,482 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dm-replication: failover, which makes the view the disk.
+ *
+ * Copyright (C) the dm-replication authors
+ */
+
+#include <linux/delay.h>
+#include <linux/slab.h>
+
+#include "dm-replication.h"
+
+/**
+ * DOC: the commit beside the view
+ *
+ * The message has fenced the origin, deferred newcomers and set the stage; the
+ * worker here drains, changes the stage of routing, lets the parked go, and
+ * walks the leaves in ascending order. Up to NR_SLOTS leaves are under way at
+ * once, retired in the order in which they were begun.
+ *
+ * A leaf is locked; then the worker waits for the view writes counted into it
+ * (they end by themselves, and newcomers back out and park, so it cannot
+ * starve); then no bit of the leaf can change, and no view write can touch its
+ * stretch of secondary. Each extent of equal source is copied: active and
+ * hidden by kcopyd, held pages by our own bios. When all copies have ended
+ * well the bits are cleared, saved before active, and the leaf is unlocked:
+ * from then on secondary has the data. View reads never stop: until the bits
+ * are clear they read the sources, which the commit does not change.
+ *
+ * No bit is ever set on a block that had none, so what is to be committed only
+ * shrinks, and the walk ends under any load.
+ *
+ * An error leaves the bits of its leaf as they are: failover_failed, and the
+ * next failover goes on with what is left.
+ */
+
+#define NR_SLOTS	16
+
+/**
+ * struct slot - a leaf that is being committed
+ * @pair: the pair
+ * @leaf: the leaf, locked
+ * @index: its stretch
+ * @pending: copies in flight, plus one while they are being started
+ * @failed: one of them failed
+ */
+struct slot {
+	struct pair *pair;
+	struct leaf *leaf;
+	unsigned long index;
+	atomic_t pending;
+	bool failed;
+};
+
+static void slot_put(struct slot *slot)
+{
+	struct pair *pair = slot->pair;
+
+	if (atomic_dec_and_test(&slot->pending))
+		wake_up(&pair->commit.wait);
+}
+
+static void slot_error(struct slot *slot, sector_t sector, int error)
+{
+	WRITE_ONCE(slot->failed, true);
+	pair_record_error(slot->pair, ERROR_COMMIT, error, sector);
+}
+
+static void copied(int read_err, unsigned long write_err, void *context)
+{
+	struct slot *slot = context;
+
+	if (read_err || write_err)
+		slot_error(slot, (sector_t)slot->index << STRETCH_SHIFT, -EIO);
+	slot_put(slot);
+}
+
+static void copy_extent(struct slot *slot, struct block_device *from,
+			sector_t sector, unsigned int n)
+{
+	struct dm_io_region source = {
+		.bdev = from, .sector = sector, .count = n,
+	};
+	struct dm_io_region dest = {
+		.bdev = slot->pair->secondary, .sector = sector, .count = n,
+	};
+
+	atomic_inc(&slot->pending);
+	dm_kcopyd_copy(slot->pair->commit.kcopyd, &source, 1, &dest, 0, copied,
+		       slot);
+}
+
+static void held_written(struct bio *bio)
+{
+	struct slot *slot = bio->bi_private;
+
+	if (bio->bi_status)
+		slot_error(slot, (sector_t)slot->index << STRETCH_SHIFT,
+			   blk_status_to_errno(bio->bi_status));
+	bio_put(bio);
+	slot_put(slot);
+}
+
+/* Write the held pages at the beginning of a saved run; 0 if there is none. */
+static unsigned int write_held(struct slot *slot, sector_t sector,
+			       unsigned int n)
+{
+	unsigned int done = 0, at, offset, part;
+	struct bio *bio = NULL;
+	struct page *page;
+
+	while (done < n) {
+		at = (sector + done) & (STRETCH_SECTORS - 1);
+		offset = at & (COW_PAGE_SECTORS - 1);
+		part = min(n - done, COW_PAGE_SECTORS - offset);
+		page = cow_page(slot->leaf, at >> COW_PAGE_SHIFT);
+		if (!page)
+			break;
+		if (!bio) {
+			bio = bio_alloc_bioset(slot->pair->secondary,
+					       LEAF_PAGES, REQ_OP_WRITE,
+					       GFP_NOIO,
+					       &slot->pair->commit.bios);
+			bio->bi_iter.bi_sector = sector;
+			bio->bi_private = slot;
+			bio->bi_end_io = held_written;
+		}
+		WARN_ON_ONCE(!bio_add_page(bio, page, part << SECTOR_SHIFT,
+					   offset << SECTOR_SHIFT));
+		done += part;
+	}
+	if (bio) {
+		atomic_inc(&slot->pending);
+		submit_bio_noacct(bio);
+	}
+	return done;
+}
+
+/* How much of a saved run hidden has, from its beginning. */
+static unsigned int hidden_run(struct slot *slot, sector_t sector,
+			       unsigned int n)
+{
+	unsigned int done = 0, at;
+
+	while (done < n) {
+		at = (sector + done) & (STRETCH_SECTORS - 1);
+		if (cow_page(slot->leaf, at >> COW_PAGE_SHIFT))
+			break;
+		done += COW_PAGE_SECTORS - (at & (COW_PAGE_SECTORS - 1));
+	}
+	return min(done, n);
+}
+
+static void begin_leaf(struct slot *slot)
+{
+	struct pair *pair = slot->pair;
+	sector_t sector = (sector_t)slot->index << STRETCH_SHIFT;
+	sector_t end = min_t(sector_t, sector + STRETCH_SECTORS,
+			     pair->overlay.sectors);
+	enum overlay_class class;
+	unsigned int run;
+
+	slot->failed = false;
+	atomic_set(&slot->pending, 1);
+	overlay_lock_leaf(slot->leaf);
+	wait_event_idle(pair->commit.wait, overlay_leaf_idle(slot->leaf));
+
+	for (; sector < end; sector += run) {
+		rcu_read_lock();
+		class = overlay_classify(&pair->overlay, sector, end - sector,
+					 &run);
+		rcu_read_unlock();
+		if (class == OVERLAY_ACTIVE) {
+			copy_extent(slot, pair->active, sector, run);
+		} else if (class == OVERLAY_SAVED) {
+			unsigned int held = write_held(slot, sector, run);
+
+			run = held ?: hidden_run(slot, sector, run);
+			if (!held)
+				copy_extent(slot, pair->hidden, sector, run);
+		}
+		cond_resched();
+	}
+	slot_put(slot);
+}
+
+/* Return: false if the leaf is still to be committed. */
+static bool retire_leaf(struct slot *slot)
+{
+	struct pair *pair = slot->pair;
+	LIST_HEAD(pages);
+
+	wait_event_idle(pair->commit.wait, !atomic_read(&slot->pending));
+	if (!slot->failed) {
+		cow_collect(pair, slot->leaf, &pages);
+		overlay_clear_leaf(&pair->overlay, slot->index, slot->leaf);
+		cow_retire(pair, &pages);
+	}
+	overlay_unlock_leaf(slot->leaf);
+	slot->leaf = NULL;
+	pair_release_parked(pair);
+	return !slot->failed;
+}
+
+/**
+ * struct walk - the commit's way over the leaves
+ * @pair: the pair
+ * @index: the next stretch to look at
+ * @slots: ring of leaves under way
+ * @oldest: the one to retire next
+ * @busy: how many are under way
+ * @failed: stop
+ * @paced_from: when the present pace began, in jiffies
+ * @paced: sectors begun since
+ * @rate: the pace, MiB/s
+ */
+struct walk {
+	struct pair *pair;
+	unsigned long index;
+	struct slot slots[NR_SLOTS];
+	unsigned int oldest;
+	unsigned int busy;
+	bool failed;
+	unsigned long paced_from;
+	u64 paced;
+	unsigned int rate;
+};
+
+static void retire_oldest(struct walk *w)
+{
+	if (!retire_leaf(&w->slots[w->oldest]))
+		w->failed = true;
+	w->oldest = (w->oldest + 1) % NR_SLOTS;
+	w->busy--;
+}
+
+static void retire_all(struct walk *w)
+{
+	while (w->busy)
+		retire_oldest(w);
+}
+
+/* Between presuspend and resume no new extent is started. */
+static void pause_if_suspended(struct walk *w)
+{
+	struct commit *c = &w->pair->commit;
+
+	for (;;) {
+		WRITE_ONCE(c->copying, true);
+		/* Pairs with commit_suspend(): it sees us, or we see it. */
+		smp_mb();
+		if (!READ_ONCE(c->suspended) || READ_ONCE(c->closing))
+			return;
+		retire_all(w);
+		WRITE_ONCE(c->copying, false);
+		wake_up(&c->wait);
+		wait_event_idle(c->wait, !READ_ONCE(c->suspended) ||
+				READ_ONCE(c->closing));
+	}
+}
+
+static void pace(struct walk *w, unsigned int sectors)
+{
+	struct commit *c = &w->pair->commit;
+	unsigned int rate = READ_ONCE(w->pair->tunables.commit_rate_mib);
+	unsigned long due;
+
+	if (rate != w->rate) {
+		w->rate = rate;
+		w->paced_from = jiffies;
+		w->paced = 0;
+	}
+	if (!rate)
+		return;
+	due = w->paced_from +
+	      div_u64(w->paced * HZ, rate << (20 - SECTOR_SHIFT));
+	w->paced += sectors;
+	if (time_before_eq(due, jiffies))
+		return;
+	/* No leaf stays locked while nothing is copied. */
+	retire_all(w);
+	wait_event_idle_timeout(c->wait, READ_ONCE(c->closing) ||
+				READ_ONCE(c->suspended) ||
+				READ_ONCE(w->pair->tunables.commit_rate_mib) !=
+				rate, due - jiffies);
+}
+
+static unsigned int leaf_sectors(struct pair *pair, struct leaf *leaf)
+{
+	return (bitmap_weight(leaf->active,
+			      STRETCH_SECTORS >> pair->overlay.block_shift) <<
+		pair->overlay.block_shift) +
+	       (bitmap_weight(leaf->saved, LEAF_PAGES) << COW_PAGE_SHIFT);
+}
+
+/* Return: false if an error has stopped the walk. */
+static bool walk_leaves(struct pair *pair)
+{
+	struct walk *w = kzalloc(sizeof(*w), GFP_NOIO | __GFP_NOFAIL);
+	struct leaf *leaf;
+	struct slot *slot;
+	bool done;
+
+	w->pair = pair;
+	while (!w->failed) {
+		leaf = overlay_next(&pair->overlay, &w->index);
+		if (!leaf)
+			break;
+		if (!READ_ONCE(pair->commit.closing))
+			pace(w, leaf_sectors(pair, leaf));
+		pause_if_suspended(w);
+		if (w->busy == NR_SLOTS)
+			retire_oldest(w);
+		if (w->failed)
+			break;
+		slot = &w->slots[(w->oldest + w->busy) % NR_SLOTS];
+		slot->pair = pair;
+		slot->leaf = leaf;
+		slot->index = w->index++;
+		w->busy++;
+		begin_leaf(slot);
+	}
+	retire_all(w);
+	done = !w->failed;
+	kfree(w);
+	WRITE_ONCE(pair->commit.copying, false);
+	wake_up(&pair->commit.wait);
+	return done;
+}
+
+static bool flush_secondary(struct pair *pair)
+{
+	int r = blkdev_issue_flush(pair->secondary);
+
+	if (r)
+		pair_record_error(pair, ERROR_COMMIT, r, 0);
+	return !r;
+}
+
+/*
+ * Every bit is clear, so the epoch may change beside admitted requests: empty
+ * before, empty after. But if active and hidden are to be discarded, no view
+ * read may still be under way there.
+ */
+static void end_commit(struct pair *pair)
+{
+	bool drain = READ_ONCE(pair->tunables.discard_passdown);
+	unsigned int ms = READ_ONCE(pair->tunables.checkpoint_timeout_ms);
+
+	if (drain) {
+		pair_defer(pair);
+		pair->undrained = pair_drain(pair,
+					     jiffies + msecs_to_jiffies(ms));
+	} else {
+		pair->undrained = true;
+	}
+	overlay_new_epoch(&pair->overlay);
+	spin_lock_irq(&pair->stage_lock);
+	memset(&pair->error, 0, sizeof(pair->error));
+	spin_unlock_irq(&pair->stage_lock);
+	pair_set_stage(pair, STAGE_DONE, STAGE_DONE);
+	if (drain)
+		pair_undefer(pair);
+	queue_delayed_work(pair->slow_wq, &pair->reclaim_work, HZ);
+	DMINFO("%s: failover is done, the view is the disk", pair->name);
+}
+
+static void do_commit(struct work_struct *work)
+{
+	struct pair *pair = container_of(work, struct pair, commit.work);
+	struct commit *c = &pair->commit;
+
+	/* The failover began with newcomers deferred; see commit_start(). */
+	pair_drain_forever(pair);
+	if (READ_ONCE(pair->route) != STAGE_FAILOVER) {
+		WRITE_ONCE(c->to_commit, atomic64_read(&pair->overlay.active) +
+			   atomic64_read(&pair->overlay.saved));
+		pair_set_stage(pair, STAGE_FAILOVER, STAGE_FAILOVER);
+	}
+	pair_undefer(pair);
+
+	if (walk_leaves(pair) && flush_secondary(pair)) {
+		end_commit(pair);
+	} else {
+		pair_set_stage(pair, STAGE_FAILOVER_FAILED, STAGE_FAILOVER);
+		DMERR("%s: failover failed; mend the disk and send failover again",
+		      pair->name);
+	}
+	queue_work(pair->slow_wq, &pair->after_work);
+}
+
+/**
+ * commit_start - begin, or begin again, to commit
+ * @pair: the pair, fenced, deferring, its stage failover
+ *
+ * Returns at once. From now on the deferral belongs to the worker.
+ */
+void commit_start(struct pair *pair)
+{
+	queue_work(pair->slow_wq, &pair->commit.work);
+}
+
+/**
+ * commit_suspend - start no new extent
+ * @pair: the pair whose view is being suspended
+ *
+ * Does not sleep: view requests still have to end.
+ */
+void commit_suspend(struct pair *pair)
+{
+	WRITE_ONCE(pair->commit.suspended, true);
+	/* Pairs with pause_if_suspended(). */
+	smp_mb();
+	wake_up(&pair->commit.wait);
+}
+
+/**
+ * commit_wait_suspended - wait until no extent is in flight
+ * @pair: the pair whose view is suspended
+ */
+void commit_wait_suspended(struct pair *pair)
+{
+	wait_event_idle(pair->commit.wait, !READ_ONCE(pair->commit.copying));
+}
+
+/**
+ * commit_resume - go on
+ * @pair: the pair whose view is resumed
+ */
+void commit_resume(struct pair *pair)
+{
+	WRITE_ONCE(pair->commit.suspended, false);
+	wake_up(&pair->commit.wait);
+}
+
+/**
+ * commit_close - finish at full speed, suspended or not
+ * @pair: the pair whose view is going away; its mutex is held
+ *
+ * Sleeps until the worker has ended, one way or the other.
+ */
+void commit_close(struct pair *pair)
+{
+	WRITE_ONCE(pair->commit.closing, true);
+	wake_up(&pair->commit.wait);
+	flush_work(&pair->commit.work);
+	WRITE_ONCE(pair->commit.closing, false);
+}
+
+/**
+ * commit_init - make what a commit needs
+ * @pair: a new pair, zeroed
+ *
+ * Return: 0 or a negative errno.
+ */
+int commit_init(struct pair *pair)
+{
+	struct commit *c = &pair->commit;
+	int r;
+
+	init_waitqueue_head(&c->wait);
+	INIT_WORK(&c->work, do_commit);
+	r = bioset_init(&c->bios, NR_SLOTS, 0, BIOSET_NEED_BVECS);
+	if (r)
+		return r;
+	c->kcopyd = dm_kcopyd_client_create(NULL);
+	if (IS_ERR(c->kcopyd)) {
+		r = PTR_ERR(c->kcopyd);
+		bioset_exit(&c->bios);
+	}
+	return r;
+}
+
+/**
+ * commit_exit - undo commit_init()
+ * @pair: a pair without a view
+ */
+void commit_exit(struct pair *pair)
+{
+	dm_kcopyd_client_destroy(pair->commit.kcopyd);
+	bioset_exit(&pair->commit.bios);
+}

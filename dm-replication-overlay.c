@@ -1,0 +1,867 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dm-replication: the overlay of a pair.
+ *
+ * Copyright (C) the dm-replication authors
+ */
+
+#include <linux/bitmap.h>
+#include <linux/kernel.h>
+#include <linux/log2.h>
+#include <linux/slab.h>
+
+#include "dm-replication-overlay.h"
+
+/**
+ * DOC: leaves, epochs, and who may touch which bit
+ *
+ * The overlay is an xarray of leaves, one for each stretch of 1 MiB that
+ * anybody has written in. A leaf counts only if its epoch is the overlay's:
+ * raising that one number empties both sets in the same instant, whatever
+ * their size.
+ *
+ * The overlay's epoch changes only while no request is admitted to the pair
+ * (dm-replication-pair.c sees to that; the one exception, the end of a commit,
+ * finds every bit clear). So for an admitted request the epoch stands still,
+ * and a leaf that it has once found to be of this epoch stays in the tree and
+ * keeps its address until the request has counted out.
+ *
+ * Whoever will set a bit calls overlay_get() before its first I/O. There, and
+ * only there, a leaf of an older epoch is emptied and given the present one:
+ * bits first, then a store-release of the epoch, which pairs with the
+ * load-acquire in leaf_is_current(). A reader that still sees the old epoch
+ * takes the leaf for empty, which it is.
+ *
+ * The reclaimer takes leaves of older epochs only: it marks one busy under the
+ * leaf's lock, may discard what lies below, then removes and frees it by RCU.
+ * Who needs a busy leaf gets -EBUSY and comes back when the reclaimer is done.
+ *
+ * Bits are set with atomic operations, from any context, and cleared only by
+ * overlay_clear_leaf(), when a commit holds the leaf's commit lock. Readers
+ * test active before saved; the commit clears saved before active; so nobody
+ * is sent to hidden for a block of which active holds newer data.
+ *
+ * A slot (the page of a capture that is still in memory) is stored before the
+ * saved bit is set, and read after it was seen set.
+ */
+
+static struct kmem_cache *leaf_cache[2];	/* blocks of 512, of 4096 bytes */
+static const char * const leaf_cache_name[2] = {
+	"dm_repl_leaf_512", "dm_repl_leaf_4096",
+};
+
+static unsigned int leaf_bits(unsigned int block_shift)
+{
+	return STRETCH_SECTORS >> block_shift;
+}
+
+static size_t leaf_size(unsigned int block_shift)
+{
+	return sizeof(struct leaf) + leaf_bits(block_shift) / BITS_PER_BYTE;
+}
+
+static struct kmem_cache *leaf_cache_of(struct overlay *o)
+{
+	return leaf_cache[o->block_shift ? 1 : 0];
+}
+
+/**
+ * overlay_setup - once a module load, before the first overlay
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int overlay_setup(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(leaf_cache); i++) {
+		leaf_cache[i] = kmem_cache_create(leaf_cache_name[i],
+						  leaf_size(i * COW_PAGE_SHIFT),
+						  0, 0, NULL);
+		if (!leaf_cache[i]) {
+			overlay_teardown();
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+/**
+ * overlay_teardown - once a module unload, after the last overlay
+ *
+ * May sleep: waits for leaves that RCU still has to free.
+ */
+void overlay_teardown(void)
+{
+	unsigned int i;
+
+	rcu_barrier();
+	for (i = 0; i < ARRAY_SIZE(leaf_cache); i++) {
+		kmem_cache_destroy(leaf_cache[i]);
+		leaf_cache[i] = NULL;
+	}
+}
+
+/**
+ * overlay_init - make an overlay of length 0
+ * @o: the overlay
+ *
+ * Its epoch is 0. Give it a length with overlay_configure().
+ */
+void overlay_init(struct overlay *o)
+{
+	memset(o, 0, sizeof(*o));
+	xa_init(&o->leaves);
+}
+
+/**
+ * overlay_configure - give an overlay its length and block
+ * @o: an overlay without leaves, or one that nobody uses at the moment
+ * @sectors: length of the device
+ * @block_shift: log2 of sectors per block: 0 or 3
+ *
+ * May sleep. Drops every leaf if the block changes.
+ *
+ * Return: 0, or -EINVAL for a block that is neither 512 nor 4096 bytes.
+ */
+int overlay_configure(struct overlay *o, sector_t sectors,
+		      unsigned int block_shift)
+{
+	if (block_shift && block_shift != COW_PAGE_SHIFT)
+		return -EINVAL;
+	if (block_shift != o->block_shift) {
+		overlay_exit(o);
+		o->block_shift = block_shift;
+	}
+	o->sectors = sectors;
+	return 0;
+}
+
+static void free_leaf_512(struct rcu_head *rcu)
+{
+	struct leaf *leaf = container_of(rcu, struct leaf, rcu);
+
+	kfree((__force void *)leaf->slots);
+	kmem_cache_free(leaf_cache[0], leaf);
+}
+
+static void free_leaf_4096(struct rcu_head *rcu)
+{
+	struct leaf *leaf = container_of(rcu, struct leaf, rcu);
+
+	kfree((__force void *)leaf->slots);
+	kmem_cache_free(leaf_cache[1], leaf);
+}
+
+/* The leaf is in the tree no more; readers may still hold its address. */
+static void put_leaf(struct overlay *o, struct leaf *leaf)
+{
+	atomic_long_dec(&o->nr_leaves);
+	if (rcu_access_pointer(leaf->slots))
+		atomic_long_dec(&o->nr_slots);
+	call_rcu(&leaf->rcu, o->block_shift ? free_leaf_4096 : free_leaf_512);
+}
+
+/**
+ * overlay_exit - drop every leaf
+ * @o: an overlay that nobody uses any more
+ *
+ * May sleep.
+ */
+void overlay_exit(struct overlay *o)
+{
+	unsigned long index;
+	struct leaf *leaf;
+
+	xa_for_each(&o->leaves, index, leaf) {
+		xa_erase(&o->leaves, index);
+		put_leaf(o, leaf);
+		cond_resched();
+	}
+	xa_destroy(&o->leaves);
+	atomic64_set(&o->active, 0);
+	atomic64_set(&o->saved, 0);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Finding and making leaves
+ *---------------------------------------------------------------------------
+ */
+static bool leaf_is_current(struct overlay *o, struct leaf *leaf)
+{
+	/* Pairs with the release in renew_leaf(): the epoch before the bits. */
+	return smp_load_acquire(&leaf->epoch) == READ_ONCE(o->epoch);
+}
+
+static struct leaf *find_leaf(struct overlay *o, unsigned long index)
+{
+	struct leaf *leaf = xa_load(&o->leaves, index);
+
+	return leaf && leaf_is_current(o, leaf) ? leaf : NULL;
+}
+
+/**
+ * overlay_find - the leaf that describes a sector
+ * @o: the overlay
+ * @sector: any sector of the stretch
+ *
+ * Any context. The leaf stays valid for as long as the caller is admitted to
+ * the pair, or under RCU.
+ *
+ * Return: the leaf of the present epoch, or NULL if there is none.
+ */
+struct leaf *overlay_find(struct overlay *o, sector_t sector)
+{
+	return find_leaf(o, sector >> STRETCH_SHIFT);
+}
+
+static struct leaf *alloc_leaf(struct overlay *o, gfp_t gfp)
+{
+	struct leaf *leaf = kmem_cache_zalloc(leaf_cache_of(o), gfp);
+
+	if (leaf) {
+		spin_lock_init(&leaf->lock);
+		leaf->epoch = o->epoch;
+	}
+	return leaf;
+}
+
+/* Return: 0, -EBUSY while the reclaimer has it, -EAGAIN if it is gone. */
+static int renew_leaf(struct overlay *o, struct leaf *leaf)
+{
+	int r = 0;
+
+	if (leaf_is_current(o, leaf))
+		return 0;
+
+	spin_lock(&leaf->lock);
+	if (leaf->dead) {
+		r = -EAGAIN;
+	} else if (leaf->busy) {
+		r = -EBUSY;
+	} else if (leaf->epoch != o->epoch) {
+		bitmap_zero(leaf->saved, LEAF_PAGES);
+		bitmap_zero(leaf->active, leaf_bits(o->block_shift));
+		/* A write that outlived its commit's end may have left these. */
+		atomic_set(&leaf->writers, 0);
+		leaf->locked = false;
+		/* Pairs with leaf_is_current(): empty before it counts. */
+		smp_store_release(&leaf->epoch, o->epoch);
+	}
+	spin_unlock(&leaf->lock);
+	return r;
+}
+
+static int get_leaf(struct overlay *o, unsigned long index, gfp_t gfp,
+		    struct leaf **found)
+{
+	struct leaf *leaf;
+	int r;
+
+	for (;;) {
+		rcu_read_lock();
+		leaf = xa_load(&o->leaves, index);
+		r = leaf ? renew_leaf(o, leaf) : -ENOENT;
+		rcu_read_unlock();
+		*found = leaf;
+		if (!r || r == -EBUSY)
+			return r;
+		if (r == -EAGAIN)	/* removed under its lock: seen once */
+			continue;
+
+		leaf = alloc_leaf(o, gfp);
+		if (!leaf)
+			return -ENOMEM;
+		r = xa_insert(&o->leaves, index, leaf, gfp);
+		if (!r) {
+			atomic_long_inc(&o->nr_leaves);
+			*found = leaf;
+			return 0;
+		}
+		kmem_cache_free(leaf_cache_of(o), leaf);
+		if (r != -EBUSY)	/* -EBUSY: somebody else was faster */
+			return -ENOMEM;
+	}
+}
+
+static int get_slots(struct overlay *o, struct leaf *leaf, gfp_t gfp)
+{
+	void **slots;
+
+	if (rcu_access_pointer(leaf->slots))
+		return 0;
+	slots = kcalloc(LEAF_PAGES, sizeof(*slots), gfp);
+	if (!slots)
+		return -ENOMEM;
+	if (cmpxchg((__force void ***)&leaf->slots, NULL, slots))
+		kfree(slots);		/* somebody else was faster */
+	else
+		atomic_long_inc(&o->nr_slots);
+	return 0;
+}
+
+/**
+ * overlay_get - get the leaf in which the caller will set bits
+ * @o: the overlay
+ * @sector: any sector of the stretch
+ * @slots: whether captures are to be kept in memory
+ * @gfp: how to allocate; failing is allowed
+ * @found: the leaf, if the call succeeds
+ *
+ * Process context; sleeps if @gfp does. The caller is admitted to the pair.
+ *
+ * Return: 0, -ENOMEM, or -EBUSY: the reclaimer works on this stretch.
+ */
+int overlay_get(struct overlay *o, sector_t sector, bool slots, gfp_t gfp,
+		struct leaf **found)
+{
+	int r;
+
+	gfp |= __GFP_NOWARN;
+	r = get_leaf(o, sector >> STRETCH_SHIFT, gfp, found);
+	if (!r && slots)
+		r = get_slots(o, *found, gfp);
+	return r;
+}
+
+/**
+ * overlay_get_range - overlay_get() for every stretch of a range
+ * @o: the overlay
+ * @sector: where the range begins
+ * @n: its sectors
+ * @gfp: how to allocate
+ *
+ * Return: as overlay_get().
+ */
+int overlay_get_range(struct overlay *o, sector_t sector, unsigned int n,
+		      gfp_t gfp)
+{
+	unsigned long index = sector >> STRETCH_SHIFT;
+	unsigned long last = (sector + n - 1) >> STRETCH_SHIFT;
+	struct leaf *leaf;
+	int r = 0;
+
+	for (; !r && index <= last; index++)
+		r = overlay_get(o, (sector_t)index << STRETCH_SHIFT, false,
+				gfp, &leaf);
+	return r;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Reading the sets
+ *---------------------------------------------------------------------------
+ */
+
+/* The class of the first sector, and how far it reaches within the leaf. */
+static enum overlay_class classify_leaf(struct overlay *o, struct leaf *leaf,
+					unsigned int at, unsigned int n,
+					unsigned int *run)
+{
+	unsigned int shift = o->block_shift;
+	unsigned int bit = at >> shift;
+	unsigned int end = (at + n - 1) / (1U << shift) + 1;
+	unsigned int page = at >> COW_PAGE_SHIFT;
+	unsigned int stop;
+	enum overlay_class class;
+
+	stop = find_next_bit(leaf->active, end, bit);
+	if (stop == bit) {
+		stop = find_next_zero_bit(leaf->active, end, bit);
+		*run = min(n, (stop << shift) - at);
+		return OVERLAY_ACTIVE;
+	}
+	n = min(n, (stop << shift) - at);
+
+	/* Active before saved; pairs with overlay_clear_leaf(). */
+	smp_rmb();
+	end = ((at + n - 1) >> COW_PAGE_SHIFT) + 1;
+	stop = find_next_bit(leaf->saved, end, page);
+	class = OVERLAY_NONE;
+	if (stop == page) {
+		stop = find_next_zero_bit(leaf->saved, end, page);
+		class = OVERLAY_SAVED;
+	}
+	*run = min(n, (stop << COW_PAGE_SHIFT) - at);
+	return class;
+}
+
+/**
+ * overlay_classify - where the view finds its data
+ * @o: the overlay
+ * @sector: where to look
+ * @n: at most this many sectors
+ * @run: how many sectors from @sector on are of the returned class
+ *
+ * Any context, under rcu_read_lock(). @sector and @n are whole blocks.
+ *
+ * Return: the class of the first @run sectors.
+ */
+enum overlay_class overlay_classify(struct overlay *o, sector_t sector,
+				    unsigned int n, unsigned int *run)
+{
+	enum overlay_class class = OVERLAY_NONE, next;
+	unsigned int done = 0, part, length;
+	struct leaf *leaf;
+
+	while (done < n) {
+		unsigned int at = (sector + done) & (STRETCH_SECTORS - 1);
+
+		part = min(n - done, STRETCH_SECTORS - at);
+		length = part;
+		leaf = overlay_find(o, sector + done);
+		next = leaf ? classify_leaf(o, leaf, at, part, &length) :
+			      OVERLAY_NONE;
+		if (done && next != class)
+			break;
+		class = next;
+		done += length;
+		if (length < part)
+			break;
+	}
+	*run = done;
+	return class;
+}
+
+/**
+ * overlay_any - whether the first block has any overlay, active or saved
+ * @o: the overlay
+ * @sector: where to look
+ * @n: at most this many sectors
+ * @run: how many sectors from @sector on have the same answer
+ *
+ * As overlay_classify(), for who does not care which set it is.
+ *
+ * Return: true if active or hidden holds the data.
+ */
+bool overlay_any(struct overlay *o, sector_t sector, unsigned int n,
+		 unsigned int *run)
+{
+	unsigned int done, part;
+	bool any;
+
+	any = overlay_classify(o, sector, n, &done) != OVERLAY_NONE;
+	while (done < n &&
+	       any == (overlay_classify(o, sector + done, n - done, &part) !=
+		       OVERLAY_NONE))
+		done += part;
+	*run = done;
+	return any;
+}
+
+/* Sectors that a page at the end of the device lacks. */
+static unsigned int page_shortfall(struct overlay *o, unsigned long index,
+				   unsigned int page)
+{
+	sector_t end = ((sector_t)index << STRETCH_SHIFT) +
+		       ((page + 1) << COW_PAGE_SHIFT);
+
+	return end > o->sectors ? end - o->sectors : 0;
+}
+
+/**
+ * overlay_needs_saving - whether an origin write to a page must capture it
+ * @o: the overlay
+ * @leaf: the leaf of the page, of the present epoch
+ * @index: the leaf's stretch
+ * @page: the page's number within the leaf
+ *
+ * Not if it is saved, nor if the view has written all of it: nobody can read
+ * its old data again in this epoch. Any context.
+ */
+bool overlay_needs_saving(struct overlay *o, struct leaf *leaf,
+			  unsigned long index, unsigned int page)
+{
+	unsigned int bit = page << COW_PAGE_SHIFT >> o->block_shift;
+	unsigned int end = ((page + 1) << COW_PAGE_SHIFT) -
+			   page_shortfall(o, index, page);
+
+	end >>= o->block_shift;
+
+	if (test_bit(page, leaf->saved))
+		return false;
+	return find_next_zero_bit(leaf->active, end, bit) < end;
+}
+
+/**
+ * overlay_held - what holds a saved page in memory
+ * @leaf: the leaf of the page
+ * @page: the page's number within the leaf
+ *
+ * Under rcu_read_lock(), which also keeps what is returned. The caller has
+ * found the page saved.
+ *
+ * Return: the pointer given to overlay_set_slot(), or NULL: it is in hidden.
+ */
+void *overlay_held(struct leaf *leaf, unsigned int page)
+{
+	void **slots = (__force void **)rcu_dereference(leaf->slots);
+
+	/* The saved bit before the slot; pairs with overlay_set_saved(). */
+	smp_rmb();
+	return slots ? READ_ONCE(slots[page]) : NULL;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Setting and clearing
+ *---------------------------------------------------------------------------
+ */
+
+/* Return: how many bits of the range were clear before. */
+static unsigned int set_bits(unsigned long *map, unsigned int start,
+			     unsigned int n)
+{
+	unsigned int end = start + n, w = start / BITS_PER_LONG, fresh = 0;
+	unsigned long mask = BITMAP_FIRST_WORD_MASK(start), old;
+
+	for (; w * BITS_PER_LONG < end; w++, mask = ~0UL) {
+		if (end - w * BITS_PER_LONG < BITS_PER_LONG)
+			mask &= BITMAP_LAST_WORD_MASK(end);
+		old = READ_ONCE(map[w]);
+		if ((old & mask) == mask)
+			continue;
+		old = atomic_long_fetch_or(mask, (atomic_long_t *)&map[w]);
+		fresh += hweight_long(mask & ~old);
+	}
+	return fresh;
+}
+
+/**
+ * overlay_set_active - the view has written these blocks
+ * @o: the overlay
+ * @sector: where the range begins
+ * @n: its sectors
+ *
+ * Any context. The leaves were got with overlay_get() before the write left,
+ * and the data is in active.
+ */
+void overlay_set_active(struct overlay *o, sector_t sector, unsigned int n)
+{
+	unsigned int fresh = 0, at, part;
+	struct leaf *leaf;
+
+	while (n) {
+		at = sector & (STRETCH_SECTORS - 1);
+		part = min(n, STRETCH_SECTORS - at);
+		leaf = overlay_find(o, sector);
+		if (!WARN_ON_ONCE(!leaf))
+			fresh += set_bits(leaf->active, at >> o->block_shift,
+					  part >> o->block_shift);
+		sector += part;
+		n -= part;
+	}
+	if (fresh)
+		atomic64_add((u64)fresh << o->block_shift, &o->active);
+}
+
+/**
+ * overlay_set_saved - the old data of these pages is kept
+ * @o: the overlay
+ * @leaf: their leaf, got with overlay_get()
+ * @index: the leaf's stretch
+ * @page: the first page's number within the leaf
+ * @n: how many pages, none of which was saved before
+ *
+ * Any context. The pages' slots are set, or hidden holds the data.
+ */
+void overlay_set_saved(struct overlay *o, struct leaf *leaf,
+		       unsigned long index, unsigned int page, unsigned int n)
+{
+	unsigned int fresh;
+
+	/* Slots before saved bits; pairs with overlay_held(). */
+	smp_mb__before_atomic();
+	fresh = set_bits(leaf->saved, page, n) << COW_PAGE_SHIFT;
+	if (fresh)
+		fresh -= page_shortfall(o, index, page + n - 1);
+	atomic64_add(fresh, &o->saved);
+}
+
+/**
+ * overlay_set_slot - tell what holds a page in memory
+ * @leaf: its leaf
+ * @page: the page's number within the leaf
+ * @held: what holds it, NULL if hidden does
+ *
+ * Any context. From NULL to something only before the saved bit is set. Who
+ * clears it leaves the page as it is for an RCU grace period.
+ */
+void overlay_set_slot(struct leaf *leaf, unsigned int page, void *held)
+{
+	void **slots = (__force void **)rcu_access_pointer(leaf->slots);
+
+	if (slots)
+		smp_store_release(&slots[page], held);
+}
+
+/**
+ * overlay_new_epoch - empty both sets
+ * @o: the overlay
+ *
+ * No request is admitted meanwhile, or every bit is clear. Leaves stay for
+ * reuse until the reclaimer takes them.
+ */
+void overlay_new_epoch(struct overlay *o)
+{
+	WRITE_ONCE(o->epoch, o->epoch + 1);
+	atomic64_set(&o->active, 0);
+	atomic64_set(&o->saved, 0);
+}
+
+static bool claim_leaf(struct overlay *o, struct leaf *leaf)
+{
+	bool stale;
+
+	spin_lock(&leaf->lock);
+	stale = leaf->epoch != READ_ONCE(o->epoch) && !leaf->dead;
+	if (stale)
+		leaf->busy = true;
+	spin_unlock(&leaf->lock);
+	return stale;
+}
+
+/**
+ * overlay_claim_stale - take the next leaf of an older epoch out of use
+ * @o: the overlay
+ * @index: where to look from; the leaf's stretch on return
+ *
+ * Process context; may sleep between leaves. There is one reclaimer only.
+ *
+ * Return: the leaf, marked busy, for overlay_drop_stale(); NULL at the end.
+ */
+struct leaf *overlay_claim_stale(struct overlay *o, unsigned long *index)
+{
+	struct leaf *leaf;
+
+	rcu_read_lock();
+	leaf = xa_find(&o->leaves, index, ULONG_MAX, XA_PRESENT);
+	while (leaf && !claim_leaf(o, leaf)) {
+		if (need_resched()) {
+			rcu_read_unlock();
+			cond_resched();
+			rcu_read_lock();
+		}
+		leaf = xa_find_after(&o->leaves, index, ULONG_MAX, XA_PRESENT);
+	}
+	rcu_read_unlock();
+	return leaf;
+}
+
+/**
+ * overlay_claim_stale_at - the same for one stretch
+ * @o: the overlay
+ * @index: the stretch
+ *
+ * Return: its leaf, marked busy, or NULL if it has none of an older epoch.
+ */
+struct leaf *overlay_claim_stale_at(struct overlay *o, unsigned long index)
+{
+	struct leaf *leaf;
+
+	rcu_read_lock();
+	leaf = xa_load(&o->leaves, index);
+	if (leaf && !claim_leaf(o, leaf))
+		leaf = NULL;
+	rcu_read_unlock();
+	return leaf;
+}
+
+/**
+ * overlay_drop_stale - remove a leaf that was claimed
+ * @o: the overlay
+ * @index: its stretch
+ * @leaf: what overlay_claim_stale() returned
+ *
+ * Process context. Afterwards wake who got -EBUSY.
+ */
+void overlay_drop_stale(struct overlay *o, unsigned long index,
+			struct leaf *leaf)
+{
+	spin_lock(&leaf->lock);
+	leaf->dead = true;
+	xa_erase(&o->leaves, index);
+	spin_unlock(&leaf->lock);
+	put_leaf(o, leaf);
+}
+
+/**
+ * overlay_bytes - the memory that leaves and their slots take
+ * @o: the overlay
+ *
+ * Any context. The xarray's own nodes (576 bytes for 64 leaves) are not in it.
+ */
+size_t overlay_bytes(struct overlay *o)
+{
+	return atomic_long_read(&o->nr_leaves) * leaf_size(o->block_shift) +
+	       atomic_long_read(&o->nr_slots) * LEAF_PAGES * sizeof(void *);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * The commit's side
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * overlay_next - the next leaf with something in it
+ * @o: the overlay
+ * @index: where to look from; the leaf's stretch on return
+ *
+ * Process context. Leaves of the present epoch do not go away while a commit
+ * runs, so the leaf stays valid.
+ *
+ * Return: the leaf, or NULL at the end.
+ */
+struct leaf *overlay_next(struct overlay *o, unsigned long *index)
+{
+	struct leaf *leaf;
+
+	rcu_read_lock();
+	leaf = xa_find(&o->leaves, index, ULONG_MAX, XA_PRESENT);
+	while (leaf && !(leaf_is_current(o, leaf) &&
+			 (!bitmap_empty(leaf->saved, LEAF_PAGES) ||
+			  !bitmap_empty(leaf->active,
+					leaf_bits(o->block_shift)))))
+		leaf = xa_find_after(&o->leaves, index, ULONG_MAX, XA_PRESENT);
+	rcu_read_unlock();
+	return leaf;
+}
+
+/**
+ * overlay_enter - count a view write into every leaf it touches
+ * @o: the overlay
+ * @sector: where the write begins
+ * @n: its sectors
+ *
+ * Process context, during a commit. While no leaf is locked the caller may
+ * classify and write; it calls overlay_leave() when it has ended. Otherwise
+ * it must call overlay_leave() at once and come back after an unlock.
+ *
+ * Return: true if no leaf is locked.
+ */
+bool overlay_enter(struct overlay *o, sector_t sector, unsigned int n)
+{
+	unsigned long first = sector >> STRETCH_SHIFT;
+	unsigned long last = (sector + n - 1) >> STRETCH_SHIFT;
+	unsigned long index;
+	struct leaf *leaf;
+
+	for (index = first; index <= last; index++) {
+		leaf = find_leaf(o, index);
+		if (leaf)
+			atomic_inc(&leaf->writers);
+	}
+	/* Counted in before the locks are looked at: overlay_lock_leaf(). */
+	smp_mb();
+	for (index = first; index <= last; index++) {
+		leaf = find_leaf(o, index);
+		/* Acquire: unlocked means cleared, see overlay_unlock_leaf(). */
+		if (leaf && smp_load_acquire(&leaf->locked))
+			return false;
+	}
+	return true;
+}
+
+/**
+ * overlay_leave - count a view write out of its leaves
+ * @o: the overlay
+ * @sector: where the write begins
+ * @n: its sectors
+ *
+ * Any context.
+ *
+ * Return: true if the commit may be waiting for this.
+ */
+bool overlay_leave(struct overlay *o, sector_t sector, unsigned int n)
+{
+	unsigned long index = sector >> STRETCH_SHIFT;
+	unsigned long last = (sector + n - 1) >> STRETCH_SHIFT;
+	struct leaf *leaf;
+	bool wake = false;
+
+	for (; index <= last; index++) {
+		leaf = find_leaf(o, index);
+		/* The value-returning atomic orders the test of the lock. */
+		if (leaf && atomic_dec_and_test(&leaf->writers) &&
+		    READ_ONCE(leaf->locked))
+			wake = true;
+	}
+	return wake;
+}
+
+/**
+ * overlay_lock_leaf - begin to commit a leaf
+ * @leaf: the leaf
+ *
+ * Then wait for overlay_leaf_idle(). It comes: who is counted in ends by
+ * itself, and who counts in from now on sees the lock and backs out.
+ */
+void overlay_lock_leaf(struct leaf *leaf)
+{
+	WRITE_ONCE(leaf->locked, true);
+	/* Locked before the writers are counted: pairs with overlay_enter(). */
+	smp_mb();
+}
+
+/**
+ * overlay_unlock_leaf - end the commit of a leaf
+ * @leaf: the leaf
+ *
+ * Afterwards wake who backed out.
+ */
+void overlay_unlock_leaf(struct leaf *leaf)
+{
+	/* Pairs with overlay_enter(): who sees it unlocked sees it cleared. */
+	smp_store_release(&leaf->locked, false);
+}
+
+/**
+ * overlay_leaf_idle - whether no view write is counted into a locked leaf
+ * @leaf: the leaf
+ */
+bool overlay_leaf_idle(struct leaf *leaf)
+{
+	return !atomic_read_acquire(&leaf->writers);
+}
+
+static unsigned int clear_bits(unsigned long *map, unsigned int bits)
+{
+	unsigned int w, cleared = 0;
+
+	for (w = 0; w < BITS_TO_LONGS(bits); w++) {
+		cleared += hweight_long(map[w]);
+		WRITE_ONCE(map[w], 0);
+	}
+	return cleared;
+}
+
+/**
+ * overlay_clear_leaf - secondary holds what this leaf described
+ * @o: the overlay
+ * @index: the leaf's stretch
+ * @leaf: the leaf, locked and idle
+ *
+ * Process context. Slots are left as they are: a reader that saw the saved
+ * bit may still copy from them.
+ */
+void overlay_clear_leaf(struct overlay *o, unsigned long index,
+			struct leaf *leaf)
+{
+	unsigned int last = 0, short_by = 0, sectors;
+
+	if (!bitmap_empty(leaf->saved, LEAF_PAGES)) {
+		last = find_last_bit(leaf->saved, LEAF_PAGES);
+		short_by = page_shortfall(o, index, last);
+	}
+	sectors = (clear_bits(leaf->saved, LEAF_PAGES) << COW_PAGE_SHIFT) -
+		  short_by;
+	atomic64_sub(sectors, &o->saved);
+
+	/* Saved before active; pairs with classify_leaf(). */
+	smp_wmb();
+	sectors = clear_bits(leaf->active, leaf_bits(o->block_shift)) <<
+		  o->block_shift;
+	atomic64_sub(sectors, &o->active);
+}

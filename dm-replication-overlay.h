@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The overlay of a pair: which blocks the view has written, and of which
+ * pages the old data is kept. This header and its .c file know neither bios
+ * nor device-mapper, so that they can be tested by themselves.
+ */
+#ifndef DM_REPLICATION_OVERLAY_H
+#define DM_REPLICATION_OVERLAY_H
+
+#include <linux/atomic.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+/* A stretch is what one leaf describes: 1 MiB, counted in sectors. */
+#define STRETCH_SHIFT		11
+#define STRETCH_SECTORS		(1U << STRETCH_SHIFT)
+
+/* A cow page is what a capture saves at once: 4 KiB, counted in sectors. */
+#define COW_PAGE_SHIFT		3
+#define COW_PAGE_SECTORS	(1U << COW_PAGE_SHIFT)
+#define COW_PAGE_BYTES		(COW_PAGE_SECTORS << 9)
+#define LEAF_PAGES		(STRETCH_SECTORS >> COW_PAGE_SHIFT)
+
+enum overlay_class {
+	OVERLAY_NONE,		/* read secondary */
+	OVERLAY_SAVED,		/* read the held page, else hidden */
+	OVERLAY_ACTIVE,		/* read active */
+};
+
+/**
+ * struct leaf - the record of one stretch of 1 MiB
+ * @epoch: a leaf of an older epoch than its overlay's is an empty leaf
+ * @slots: LEAF_PAGES pointers to what holds a saved page in memory, or NULL;
+ *         a slot means something only while its page's saved bit is set
+ * @lock: orders renewal (new epoch), claim and removal; process context only
+ * @dead: removed from the overlay, look up again (under @lock)
+ * @busy: claimed by the reclaimer, come back later (under @lock)
+ * @locked: the commit works on this leaf (see overlay_enter())
+ * @writers: view writes counted in while a commit may run
+ * @rcu: frees the leaf after its last reader
+ * @saved: a bit per cow page
+ * @active: a bit per block
+ */
+struct leaf {
+	unsigned long epoch;
+	void __rcu **slots;
+	spinlock_t lock;
+	bool dead;
+	bool busy;
+	bool locked;
+	atomic_t writers;
+	struct rcu_head rcu;
+	unsigned long saved[LEAF_PAGES / BITS_PER_LONG];
+	unsigned long active[];
+};
+
+/**
+ * struct overlay - two sets over one range of sectors, emptied by one number
+ * @leaves: stretch number -> leaf
+ * @epoch: the present epoch; changes only while no request is admitted
+ * @sectors: length of the device
+ * @block_shift: log2 of sectors per block: 0 or 3
+ * @active: sectors in the active set
+ * @saved: sectors in the saved set
+ * @nr_leaves: leaves in memory, of any epoch
+ * @nr_slots: arrays of slots in memory
+ */
+struct overlay {
+	struct xarray leaves;
+	unsigned long epoch;
+	sector_t sectors;
+	unsigned int block_shift;
+	atomic64_t active;
+	atomic64_t saved;
+	atomic_long_t nr_leaves;
+	atomic_long_t nr_slots;
+};
+
+int overlay_setup(void);
+void overlay_teardown(void);
+
+void overlay_init(struct overlay *o);
+int overlay_configure(struct overlay *o, sector_t sectors,
+		      unsigned int block_shift);
+void overlay_exit(struct overlay *o);
+
+struct leaf *overlay_find(struct overlay *o, sector_t sector);
+int overlay_get(struct overlay *o, sector_t sector, bool slots, gfp_t gfp,
+		struct leaf **found);
+int overlay_get_range(struct overlay *o, sector_t sector, unsigned int n,
+		      gfp_t gfp);
+
+enum overlay_class overlay_classify(struct overlay *o, sector_t sector,
+				    unsigned int n, unsigned int *run);
+bool overlay_any(struct overlay *o, sector_t sector, unsigned int n,
+		 unsigned int *run);
+bool overlay_needs_saving(struct overlay *o, struct leaf *leaf,
+			  unsigned long index, unsigned int page);
+void *overlay_held(struct leaf *leaf, unsigned int page);
+
+void overlay_set_active(struct overlay *o, sector_t sector, unsigned int n);
+void overlay_set_saved(struct overlay *o, struct leaf *leaf,
+		       unsigned long index, unsigned int page, unsigned int n);
+void overlay_set_slot(struct leaf *leaf, unsigned int page, void *held);
+
+void overlay_new_epoch(struct overlay *o);
+struct leaf *overlay_claim_stale(struct overlay *o, unsigned long *index);
+struct leaf *overlay_claim_stale_at(struct overlay *o, unsigned long index);
+void overlay_drop_stale(struct overlay *o, unsigned long index,
+			struct leaf *leaf);
+size_t overlay_bytes(struct overlay *o);
+
+struct leaf *overlay_next(struct overlay *o, unsigned long *index);
+bool overlay_enter(struct overlay *o, sector_t sector, unsigned int n);
+bool overlay_leave(struct overlay *o, sector_t sector, unsigned int n);
+void overlay_lock_leaf(struct leaf *leaf);
+void overlay_unlock_leaf(struct leaf *leaf);
+bool overlay_leaf_idle(struct leaf *leaf);
+void overlay_clear_leaf(struct overlay *o, unsigned long index,
+			struct leaf *leaf);
+
+#endif

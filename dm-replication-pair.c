@@ -1,0 +1,1207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dm-replication: pairs: joining view and origin, transitions, groups.
+ *
+ * Copyright (C) the dm-replication authors
+ */
+
+#include <linux/ktime.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "dm-replication.h"
+#include "dm-replication-compat.h"
+
+/**
+ * DOC: pairs, their targets, their end
+ *
+ * A pair comes to be with the first target (of a live or of a loaded table)
+ * that names its secondary, and goes with the last. Which targets are live is
+ * decided by preresume, under the pair's mutex; I/O paths use the devices that
+ * preresume has put into the pair. A reload brings the same devices (while it
+ * matters), so what is in flight keeps its devices open through the new table
+ * when the old one lets go of them.
+ *
+ * A view that goes drops its overlay: newcomers are deferred, what is admitted
+ * is drained (spills too), then stage none. Waiting for that in dtr has no
+ * limit: a device may not be closed under a request.
+ *
+ * DOC: transitions
+ *
+ * act_on_pairs() is all there is: decide for every pair by the table below;
+ * defer newcomers; drain; decide again, since an error may have made the view
+ * invalid, or a commit may have ended, meanwhile; change; release. For a group
+ * each step is done for all its pairs before the next, so that no member shows
+ * a later state than another. Between defer and release nothing is allocated
+ * with reclaim that could wait for our own devices (memalloc_noio), and no
+ * lock is taken that anybody holds across such an allocation.
+ *
+ * A failover is different in one thing: it fences, defers and hands the
+ * deferral to the commit's worker, which drains without a limit: it cannot be
+ * taken back.
+ */
+
+static DEFINE_MUTEX(registry_mutex);
+static LIST_HEAD(all_pairs);
+static LIST_HEAD(all_groups);
+
+#define RECLAIM_DELAY	HZ
+#define IGNORED		NR_STAGES
+
+static const char * const action_names[NR_ACTIONS] = {
+	[ACTION_START]		= "start",
+	[ACTION_CHECKPOINT]	= "checkpoint",
+	[ACTION_STOP]		= "stop",
+	[ACTION_FAILOVER]	= "failover",
+	[ACTION_PROMOTE]	= "promote",
+};
+
+/* The message table of the documentation: the next stage, or an errno. */
+static const s16 action_table[NR_ACTIONS][NR_STAGES] = {
+	[ACTION_START] = {
+		[STAGE_NONE]		= STAGE_RUNNING,
+		[STAGE_RUNNING]		= -EBUSY,
+		[STAGE_FAILOVER]	= IGNORED,
+		[STAGE_FAILOVER_FAILED]	= -EINVAL,
+		[STAGE_DONE]		= IGNORED,
+		[STAGE_STOPPED]		= STAGE_RUNNING,
+		[STAGE_INVALID]		= STAGE_RUNNING,
+	},
+	[ACTION_CHECKPOINT] = {
+		[STAGE_NONE]		= -EINVAL,
+		[STAGE_RUNNING]		= STAGE_RUNNING,
+		[STAGE_FAILOVER]	= IGNORED,
+		[STAGE_FAILOVER_FAILED]	= -EINVAL,
+		[STAGE_DONE]		= IGNORED,
+		[STAGE_STOPPED]		= IGNORED,
+		[STAGE_INVALID]		= -EINVAL,
+	},
+	[ACTION_STOP] = {
+		[STAGE_NONE]		= -EINVAL,
+		[STAGE_RUNNING]		= STAGE_STOPPED,
+		[STAGE_FAILOVER]	= IGNORED,
+		[STAGE_FAILOVER_FAILED]	= -EINVAL,
+		[STAGE_DONE]		= IGNORED,
+		[STAGE_STOPPED]		= IGNORED,
+		[STAGE_INVALID]		= STAGE_STOPPED,
+	},
+	[ACTION_FAILOVER] = {
+		[STAGE_NONE]		= -EINVAL,
+		[STAGE_RUNNING]		= STAGE_FAILOVER,
+		[STAGE_FAILOVER]	= IGNORED,
+		[STAGE_FAILOVER_FAILED]	= STAGE_FAILOVER,
+		[STAGE_DONE]		= IGNORED,
+		[STAGE_STOPPED]		= -EINVAL,
+		[STAGE_INVALID]		= -EINVAL,
+	},
+	[ACTION_PROMOTE] = {
+		[STAGE_NONE]		= -EINVAL,
+		[STAGE_RUNNING]		= STAGE_DONE,
+		[STAGE_FAILOVER]	= -EBUSY,
+		[STAGE_FAILOVER_FAILED]	= -EINVAL,
+		[STAGE_DONE]		= IGNORED,
+		[STAGE_STOPPED]		= STAGE_DONE,
+		[STAGE_INVALID]		= STAGE_DONE,
+	},
+};
+
+static const char * const stage_hints[NR_STAGES] = {
+	[STAGE_NONE]		= "send start first",
+	[STAGE_RUNNING]		= "it runs already",
+	[STAGE_FAILOVER]	= "wait until it has ended",
+	[STAGE_FAILOVER_FAILED]	= "send failover to try again",
+	[STAGE_DONE]		= "the view is the disk",
+	[STAGE_STOPPED]		= "send start or promote",
+	[STAGE_INVALID]		= "send start, stop or promote",
+};
+
+/* In these stages a table may change the devices. */
+static bool is_at_rest(enum stage stage)
+{
+	return stage == STAGE_NONE || stage == STAGE_DONE ||
+	       stage == STAGE_STOPPED;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Work after a transition or an error
+ *---------------------------------------------------------------------------
+ */
+static void tell_listeners(struct replication *r)
+{
+	if (r)
+		dm_table_event(r->ti->table);
+}
+
+static void forget_cache(struct replication *r)
+{
+	if (r)
+		invalidate_bdev(dm_disk(r->md)->part0);
+}
+
+static void do_after_work(struct work_struct *work)
+{
+	struct pair *pair = container_of(work, struct pair, after_work);
+	void *opened = NULL;
+	enum stage stage;
+
+	mutex_lock(&pair->mutex);
+	if (pair->cache_stale) {
+		pair->cache_stale = false;
+		forget_cache(pair->view);
+		forget_cache(pair->origin);
+	}
+	tell_listeners(pair->view);
+	tell_listeners(pair->origin);
+	stage = READ_ONCE(pair->stage);
+	if (stage != STAGE_FAILOVER && stage != STAGE_FAILOVER_FAILED)
+		swap(opened, pair->view_open);
+	mutex_unlock(&pair->mutex);
+	if (opened)
+		compat_close_bdev(opened);
+}
+
+/* After the sets were emptied, or the stage has changed. */
+static void follow_up(struct pair *pair)
+{
+	pair->cache_stale = true;
+	queue_work(pair->slow_wq, &pair->after_work);
+	queue_delayed_work(pair->slow_wq, &pair->reclaim_work, RECLAIM_DELAY);
+}
+
+static void discard_stretches(struct pair *pair, struct block_device *bdev,
+			      unsigned long index, unsigned int n)
+{
+	sector_t sector = (sector_t)index << STRETCH_SHIFT;
+	sector_t sectors = (sector_t)n << STRETCH_SHIFT;
+	int r;
+
+	if (!bdev_max_discard_sectors(bdev))
+		return;
+	sectors = min(sectors, pair->overlay.sectors - sector);
+	r = blkdev_issue_discard(bdev, sector, sectors, GFP_NOIO);
+	if (r)
+		DMWARN_LIMIT("%s: cannot discard %llu sectors of %pg at %llu: %d",
+			     pair->name, (unsigned long long)sectors, bdev,
+			     (unsigned long long)sector, r);
+}
+
+#define RECLAIM_BATCH	64	/* neighbouring leaves, discarded at once */
+
+/* Return: the number of leaves freed. */
+static unsigned int reclaim_leaves(struct pair *pair, unsigned long *index,
+				   bool discard)
+{
+	struct leaf *leaves[RECLAIM_BATCH];
+	unsigned long first, next;
+	unsigned int n, i;
+
+	leaves[0] = overlay_claim_stale(&pair->overlay, index);
+	if (!leaves[0])
+		return 0;
+	first = *index;
+	for (n = 1; n < RECLAIM_BATCH; n++) {
+		next = first + n;
+		leaves[n] = overlay_claim_stale_at(&pair->overlay, next);
+		if (!leaves[n])
+			break;
+	}
+	if (discard) {
+		discard_stretches(pair, pair->active, first, n);
+		discard_stretches(pair, pair->hidden, first, n);
+	}
+	for (i = 0; i < n; i++)
+		overlay_drop_stale(&pair->overlay, first + i, leaves[i]);
+	pair_release_parked(pair);
+	*index = first + n;
+	return n;
+}
+
+/*
+ * Readers of an older epoch were drained when it ended, so nobody needs what
+ * is discarded here; who wants to write there finds the leaf busy and parks.
+ */
+static void do_reclaim(struct work_struct *work)
+{
+	struct pair *pair = container_of(to_delayed_work(work), struct pair,
+					 reclaim_work);
+	unsigned long index = 0;
+	bool discard;
+
+	discard = READ_ONCE(pair->tunables.discard_passdown) &&
+		  pair->active && !READ_ONCE(pair->undrained);
+	while (reclaim_leaves(pair, &index, discard))
+		cond_resched();
+	if (cow_trim(pair))
+		queue_delayed_work(pair->slow_wq, &pair->reclaim_work,
+				   RECLAIM_DELAY);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Making and ending pairs
+ *---------------------------------------------------------------------------
+ */
+static struct pair *find_pair(dev_t key)
+{
+	struct pair *pair;
+
+	lockdep_assert_held(&registry_mutex);
+	list_for_each_entry(pair, &all_pairs, list)
+		if (pair->key == key)
+			return pair;
+	return NULL;
+}
+
+static int make_queues(struct pair *pair)
+{
+	pair->io_wq = alloc_workqueue("dm-repl-io/%s",
+				      WQ_UNBOUND | WQ_HIGHPRI | WQ_MEM_RECLAIM,
+				      0, pair->name);
+	pair->slow_wq = alloc_workqueue("dm-repl-slow/%s",
+					WQ_UNBOUND | WQ_MEM_RECLAIM, 0,
+					pair->name);
+	if (pair->io_wq && pair->slow_wq)
+		return 0;
+	if (pair->io_wq)
+		destroy_workqueue(pair->io_wq);
+	if (pair->slow_wq)
+		destroy_workqueue(pair->slow_wq);
+	return -ENOMEM;
+}
+
+static int make_parts(struct pair *pair)
+{
+	int r;
+
+	pair->inflight = alloc_percpu(struct inflight);
+	if (!pair->inflight)
+		return -ENOMEM;
+	r = make_queues(pair);
+	if (r)
+		goto out_with_inflight;
+	r = route_init(pair);
+	if (r)
+		goto out_with_queues;
+	r = cow_init(pair);
+	if (r)
+		goto out_with_route;
+	r = commit_init(pair);
+	if (r)
+		goto out_with_cow;
+	return 0;
+
+out_with_cow:
+	cow_exit(pair);
+out_with_route:
+	route_exit(pair);
+out_with_queues:
+	destroy_workqueue(pair->slow_wq);
+	destroy_workqueue(pair->io_wq);
+out_with_inflight:
+	free_percpu(pair->inflight);
+	return r;
+}
+
+static struct pair *make_pair(struct block_device *secondary)
+{
+	struct pair *pair = kvzalloc(sizeof(*pair), GFP_KERNEL);
+	int r;
+
+	if (!pair)
+		return ERR_PTR(-ENOMEM);
+	pair->key = secondary->bd_dev;
+	format_dev_t(pair->name, pair->key);
+	INIT_LIST_HEAD(&pair->targets);
+	INIT_LIST_HEAD(&pair->group_list);
+	mutex_init(&pair->mutex);
+	pair_init_requests(pair);
+	overlay_init(&pair->overlay);
+	INIT_WORK(&pair->after_work, do_after_work);
+	INIT_DELAYED_WORK(&pair->reclaim_work, do_reclaim);
+	r = make_parts(pair);
+	if (r) {
+		kvfree(pair);
+		return ERR_PTR(r);
+	}
+	return pair;
+}
+
+/* The last target has left; nobody finds the pair any more. */
+static void destroy_pair(struct pair *pair)
+{
+	cancel_delayed_work_sync(&pair->reclaim_work);
+	/* Who counted out may still be waking a drainer, or queueing work. */
+	synchronize_rcu();
+	destroy_workqueue(pair->slow_wq);
+	destroy_workqueue(pair->io_wq);
+	if (pair->view_open)
+		compat_close_bdev(pair->view_open);
+	commit_exit(pair);
+	cow_exit(pair);
+	route_exit(pair);
+	overlay_exit(&pair->overlay);
+	free_percpu(pair->inflight);
+	kvfree(pair);
+}
+
+static struct group *get_group(const char *name)
+{
+	struct group *g;
+
+	lockdep_assert_held(&registry_mutex);
+	list_for_each_entry(g, &all_groups, list)
+		if (!strcmp(g->name, name)) {
+			g->refs++;
+			return g;
+		}
+	g = kzalloc(sizeof(*g), GFP_KERNEL);
+	if (!g)
+		return NULL;
+	g->name = kstrdup(name, GFP_KERNEL);
+	if (!g->name) {
+		kfree(g);
+		return NULL;
+	}
+	g->refs = 1;
+	mutex_init(&g->mutex);
+	INIT_LIST_HEAD(&g->pairs);
+	list_add(&g->list, &all_groups);
+	return g;
+}
+
+static void put_group(struct group *g)
+{
+	lockdep_assert_held(&registry_mutex);
+	if (!g || --g->refs)
+		return;
+	list_del(&g->list);
+	kfree(g->name);
+	kfree(g);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Which targets go together
+ *---------------------------------------------------------------------------
+ */
+
+/* One is the other, or a partition of it. */
+static bool same_disk(struct block_device *a, struct block_device *b)
+{
+	return a == b || (a->bd_disk == b->bd_disk &&
+			  (!bdev_is_partition(a) || !bdev_is_partition(b)));
+}
+
+static bool uses(struct replication *r, struct block_device *bdev)
+{
+	return same_disk(r->secondary->bdev, bdev) ||
+	       (r->is_view && (same_disk(r->active->bdev, bdev) ||
+			       same_disk(r->hidden->bdev, bdev)));
+}
+
+static bool share_a_device(struct replication *a, struct replication *b)
+{
+	return uses(a, b->secondary->bdev) ||
+	       (b->is_view && (uses(a, b->active->bdev) ||
+			       uses(a, b->hidden->bdev)));
+}
+
+static bool same_devices(struct replication *a, struct replication *b)
+{
+	if (a->secondary->bdev != b->secondary->bdev || a->ti->len != b->ti->len)
+		return false;
+	return !a->is_view || (a->active->bdev == b->active->bdev &&
+			       a->hidden->bdev == b->hidden->bdev);
+}
+
+/* The other table is of the same mapped device: this is a reload. */
+static int check_reload(struct replication *r, struct replication *old)
+{
+	if (r->is_view != old->is_view) {
+		r->ti->error = "A view cannot become an origin, nor an origin a view: remove the device first";
+		return -EINVAL;
+	}
+	if (!is_at_rest(READ_ONCE(old->pair->stage)) && !same_devices(r, old)) {
+		r->ti->error = "Devices and length can change only in stage none, done or stopped";
+		return -EBUSY;
+	}
+	return 0;
+}
+
+/* The other table is of another mapped device. */
+static int check_rival(struct replication *r, struct replication *other)
+{
+	if (!share_a_device(r, other))
+		return 0;
+	if (r->secondary->bdev != other->secondary->bdev) {
+		r->ti->error = "A device is in use by another pair, in whole or in part";
+		return -EBUSY;
+	}
+	if (r->is_view && other->is_view) {
+		r->ti->error = "The secondary device has a view already";
+		return -EBUSY;
+	}
+	if (!r->is_view && !other->is_view) {
+		r->ti->error = "The secondary device has an origin already";
+		return -EBUSY;
+	}
+	return 0;
+}
+
+static int check_targets(struct replication *r)
+{
+	struct replication *other;
+	struct pair *pair;
+	int error;
+
+	lockdep_assert_held(&registry_mutex);
+	list_for_each_entry(pair, &all_pairs, list)
+		list_for_each_entry(other, &pair->targets, list) {
+			error = other->md == r->md ? check_reload(r, other) :
+						     check_rival(r, other);
+			if (error)
+				return error;
+		}
+	return 0;
+}
+
+/**
+ * pair_attach - join a target to its pair, making the pair if need be
+ * @r: the target, its devices open
+ * @group: the name of its group, or NULL
+ *
+ * May sleep. Sets ti->error when it fails.
+ *
+ * Return: 0 or a negative errno.
+ */
+int pair_attach(struct replication *r, const char *group)
+{
+	struct pair *pair;
+	int error;
+
+	mutex_lock(&registry_mutex);
+	error = check_targets(r);
+	if (error)
+		goto out;
+	pair = find_pair(r->secondary->bdev->bd_dev);
+	if (!pair) {
+		pair = make_pair(r->secondary->bdev);
+		if (IS_ERR(pair)) {
+			r->ti->error = "Cannot allocate a pair";
+			error = PTR_ERR(pair);
+			goto out;
+		}
+		list_add_tail(&pair->list, &all_pairs);
+	}
+	list_add_tail(&r->list, &pair->targets);
+	r->pair = pair;
+	if (group) {
+		r->group = get_group(group);
+		error = r->group ? 0 : -ENOMEM;
+	}
+	if (!error && r->is_view)
+		error = cow_fill(pair);
+	if (error)
+		r->ti->error = "Cannot allocate the memory of a pair";
+out:
+	mutex_unlock(&registry_mutex);
+	if (error && r->pair)
+		pair_detach(r);
+	return error;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Tables come and go
+ *---------------------------------------------------------------------------
+ */
+
+/* The view leaves: what only it knew is lost. */
+static void leave_view(struct pair *pair)
+{
+	enum stage stage;
+	u64 lost;
+
+	if (READ_ONCE(pair->stage) == STAGE_FAILOVER)
+		commit_close(pair);
+
+	pair_defer(pair);
+	pair_drain_forever(pair);
+	stage = READ_ONCE(pair->stage);
+	lost = atomic64_read(&pair->overlay.active);
+	if (stage == STAGE_FAILOVER_FAILED)
+		DMERR("%s: the view is gone before its failover could be repeated: %llu of its sectors and %llu of the last checkpoint are lost",
+		      pair->name, lost,
+		      (u64)atomic64_read(&pair->overlay.saved));
+	else if (stage == STAGE_RUNNING || stage == STAGE_INVALID)
+		DMWARN("%s: the view is removed, %llu sectors that it has written are dropped",
+		       pair->name, lost);
+	if (stage != STAGE_DONE)
+		pair_set_stage(pair, STAGE_NONE, STAGE_NONE);
+	overlay_new_epoch(&pair->overlay);
+	cow_drop_held(pair);
+	pair->view = NULL;
+	pair_undefer(pair);
+
+	/* Not from here on: it would discard what is no longer ours. */
+	cancel_delayed_work_sync(&pair->reclaim_work);
+	pair->active = NULL;
+	pair->hidden = NULL;
+	follow_up(pair);	/* its reclaim will only free */
+}
+
+static void leave_origin(struct pair *pair)
+{
+	pair->origin = NULL;
+	if (READ_ONCE(pair->stage) != STAGE_RUNNING)
+		return;
+	pair->origin_lost = true;
+	pair_record_error(pair, ERROR_ORIGIN, -ENODEV, 0);
+	DMWARN("%s: the origin is removed while the view runs: the view stays as it is; bring an origin back, or fail over",
+	       pair->name);
+}
+
+static void lock_group(struct group *g)
+{
+	if (g)
+		mutex_lock(&g->mutex);
+}
+
+static void unlock_group(struct group *g)
+{
+	if (g)
+		mutex_unlock(&g->mutex);
+}
+
+/**
+ * pair_detach - a table goes away
+ * @r: its target; its devices may be closed afterwards
+ *
+ * May sleep, for as long as a device takes to answer.
+ */
+void pair_detach(struct replication *r)
+{
+	struct pair *pair = r->pair;
+	bool last;
+
+	lock_group(r->group);
+	mutex_lock(&pair->mutex);
+	if (pair->view == r) {
+		leave_view(pair);
+		list_del_init(&pair->group_list);
+		pair->group = NULL;
+	} else if (pair->origin == r) {
+		leave_origin(pair);
+	}
+	mutex_unlock(&pair->mutex);
+	unlock_group(r->group);
+
+	mutex_lock(&registry_mutex);
+	list_del(&r->list);
+	put_group(r->group);
+	last = list_empty(&pair->targets);
+	if (last)
+		list_del(&pair->list);
+	mutex_unlock(&registry_mutex);
+	if (last)
+		destroy_pair(pair);
+	r->pair = NULL;
+}
+
+/* Called with the mutexes of both groups and of the pair. */
+static void join_group(struct pair *pair, struct group *g)
+{
+	struct pair *member;
+
+	list_del_init(&pair->group_list);
+	pair->group = g;
+	if (!g)
+		return;
+	list_for_each_entry(member, &g->pairs, group_list)
+		if (member->key > pair->key)
+			break;
+	/* Before the first of a higher number, or at the end. */
+	list_add_tail(&pair->group_list, &member->group_list);
+}
+
+/* Called with the pair's mutex, and its groups'. */
+static int take_view(struct pair *pair, struct replication *r)
+{
+	int error;
+
+	if (pair->view && !is_at_rest(READ_ONCE(pair->stage)) &&
+	    !same_devices(r, pair->view)) {
+		DMERR("%s: cannot resume: devices and length can change only in stage none, done or stopped, it is %s",
+		      dm_device_name(r->md), stage_names[pair->stage]);
+		return -EBUSY;
+	}
+	/* At rest nobody but the reclaimer touches leaves. */
+	cancel_delayed_work_sync(&pair->reclaim_work);
+	error = overlay_configure(&pair->overlay, r->ti->len, r->block_shift);
+	if (error)
+		return error;
+	pair->active = r->active->bdev;
+	pair->hidden = r->hidden->bdev;
+	pair->secondary = r->secondary->bdev;
+	if (pair->view != r) {
+		pair->tunables = r->tunables;
+		cow_set_limit(pair, r->tunables.hold_mib);
+		pair->guarded |= r->guarded;
+		join_group(pair, r->group);
+	}
+	pair->view = r;
+	queue_delayed_work(pair->slow_wq, &pair->reclaim_work, RECLAIM_DELAY);
+	return 0;
+}
+
+static void take_origin(struct pair *pair, struct replication *r)
+{
+	pair->secondary = r->secondary->bdev;
+	if (pair->origin != r && r->fenced)
+		WRITE_ONCE(pair->fenced, true);
+	pair->origin = r;
+	pair->origin_lost = false;
+}
+
+static void lock_two_groups(struct group *a, struct group *b)
+{
+	if (a > b)
+		swap(a, b);
+	lock_group(a);
+	if (b && b != a)
+		mutex_lock_nested(&b->mutex, SINGLE_DEPTH_NESTING);
+}
+
+static void unlock_two_groups(struct group *a, struct group *b)
+{
+	unlock_group(a);
+	if (b != a)
+		unlock_group(b);
+}
+
+/**
+ * pair_preresume - make a table the live one
+ * @r: its target
+ *
+ * May sleep.
+ *
+ * Return: 0, or -EBUSY if the stage does not allow the change.
+ */
+int pair_preresume(struct replication *r)
+{
+	struct pair *pair = r->pair;
+	struct group *old = r->is_view ? READ_ONCE(pair->group) : NULL;
+	int error = 0;
+
+	/* Only tables of this mapped device, one at a time, change the group. */
+	lock_two_groups(r->group, old);
+	mutex_lock(&pair->mutex);
+	if (r->is_view)
+		error = take_view(pair, r);
+	else
+		take_origin(pair, r);
+	mutex_unlock(&pair->mutex);
+	unlock_two_groups(r->group, old);
+	return error;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Transitions
+ *---------------------------------------------------------------------------
+ */
+static const char *check_start(struct pair *pair, int *error)
+{
+	struct replication *r = pair->view;
+
+	*error = -EBUSY;
+	if (pair->fenced)
+		return "the origin is fenced; send it rejoin first";
+	if (pair->other_loaded)
+		return "a table with other devices is loaded; resume or clear it first";
+	*error = -ENODEV;
+	if (!pair->origin)
+		return "it has no origin; make one on its secondary device";
+	*error = -EINVAL;
+	if (bdev_nr_sectors(pair->active) != r->ti->len ||
+	    bdev_nr_sectors(pair->hidden) != r->ti->len ||
+	    bdev_nr_sectors(pair->secondary) != r->ti->len)
+		return "a device has changed its length; all must be as long as the view";
+	return NULL;
+}
+
+/* Return: the next stage, IGNORED, or a negative errno, with the reason. */
+static int decide(struct pair *pair, enum action action, const char **why)
+{
+	enum stage stage = READ_ONCE(pair->stage);
+	int next = action_table[action][stage], error;
+
+	*why = stage_hints[stage];
+	if (next < 0 || next == IGNORED)
+		return next;
+	if (pair->guarded && action != ACTION_FAILOVER) {
+		*why = "it is guarded: its replica is inconsistent; send guard off when it is whole again";
+		return -EBUSY;
+	}
+	if (action == ACTION_START) {
+		*why = check_start(pair, &error);
+		return *why ? error : next;
+	}
+	if (pair->origin_lost && action != ACTION_FAILOVER) {
+		*why = "its origin is gone, writes may have gone round it; bring an origin back";
+		return -ENODEV;
+	}
+	return next;
+}
+
+/* Return: 0, or the errno of the first pair that refuses; then none changes. */
+static int decide_all(struct pair **pairs, unsigned int n, enum action action)
+{
+	const char *why;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		pairs[i]->next = decide(pairs[i], action, &why);
+		if (pairs[i]->next < 0) {
+			DMERR("%s: cannot %s in stage %s: %s", pairs[i]->name,
+			      action_names[action],
+			      stage_names[READ_ONCE(pairs[i]->stage)], why);
+			return pairs[i]->next;
+		}
+	}
+	return 0;
+}
+
+static u64 seconds_since_checkpoint(struct pair *pair)
+{
+	return div_u64(ktime_get_boottime_ns() - pair->stage_since,
+		       NSEC_PER_SEC);
+}
+
+/* Everything is drained: the change itself. */
+static void change(struct pair *pair, enum action action)
+{
+	if (action == ACTION_START) {
+		spin_lock_irq(&pair->stage_lock);
+		memset(&pair->error, 0, sizeof(pair->error));
+		spin_unlock_irq(&pair->stage_lock);
+		pair->pause_last = 0;
+		pair->pause_longest = 0;
+		atomic64_set(&pair->cow.captures, 0);
+		atomic64_set(&pair->cow.spills, 0);
+		pair->commit.to_commit = 0;
+	}
+	if (action == ACTION_PROMOTE) {
+		DMINFO("%s: promote: dropping %llu sectors that the view has written in the %llu s since the checkpoint; failover would keep them",
+		       pair->name, (u64)atomic64_read(&pair->overlay.active),
+		       seconds_since_checkpoint(pair));
+		WRITE_ONCE(pair->fenced, true);
+	}
+	overlay_new_epoch(&pair->overlay);
+	cow_drop_held(pair);
+	pair->undrained = false;
+	pair->stage_since = ktime_get_boottime_ns();
+	pair_set_stage(pair, pair->next, pair->next);
+}
+
+static void set_no_drop(struct pair **pairs, unsigned int n, bool on)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		spin_lock_irq(&pairs[i]->stage_lock);
+		pairs[i]->no_drop = on;
+		spin_unlock_irq(&pairs[i]->stage_lock);
+	}
+}
+
+/* The pair keeps its view open, so that it is not removed half-committed. */
+static int open_views(struct pair **pairs, unsigned int n)
+{
+	unsigned int i;
+	void *opened;
+
+	for (i = 0; i < n; i++) {
+		if (pairs[i]->next == IGNORED || pairs[i]->view_open)
+			continue;
+		opened = compat_open_bdev(disk_devt(dm_disk(pairs[i]->view->md)));
+		if (IS_ERR(opened)) {
+			DMERR("%s: cannot open the view for its failover: %ld",
+			      pairs[i]->name, PTR_ERR(opened));
+			return PTR_ERR(opened);
+		}
+		pairs[i]->view_open = opened;
+	}
+	return 0;
+}
+
+static void begin_failover(struct pair *pair)
+{
+	if (pair->stage == STAGE_RUNNING)
+		DMINFO("%s: failover: undoing %llu sectors replicated in the %llu s since the checkpoint; promote would keep them; a crash before it is done leaves secondary mixed",
+		       pair->name, (u64)atomic64_read(&pair->overlay.saved),
+		       seconds_since_checkpoint(pair));
+	/* The fence first: who comes now hears it and does not park. */
+	WRITE_ONCE(pair->fenced, true);
+	pair_defer(pair);
+	pair_set_stage(pair, STAGE_FAILOVER, pair->route);
+}
+
+/* A failover cannot be taken back once its first pair is fenced. */
+static int fail_over(struct pair **pairs, unsigned int n)
+{
+	unsigned int i;
+	int error;
+
+	set_no_drop(pairs, n, true);
+	error = decide_all(pairs, n, ACTION_FAILOVER);
+	if (!error)
+		error = open_views(pairs, n);
+	if (error) {
+		/* Views that were opened are closed by after_work. */
+		for (i = 0; i < n; i++)
+			queue_work(pairs[i]->slow_wq, &pairs[i]->after_work);
+		goto out;
+	}
+	for (i = 0; i < n; i++)
+		if (pairs[i]->next != IGNORED)
+			begin_failover(pairs[i]);
+	for (i = 0; i < n; i++)
+		if (pairs[i]->next != IGNORED) {
+			commit_start(pairs[i]);
+			follow_up(pairs[i]);
+		}
+out:
+	set_no_drop(pairs, n, false);
+	return error;
+}
+
+static int drain_all(struct pair **pairs, unsigned int n, unsigned int ms)
+{
+	unsigned long deadline = jiffies + msecs_to_jiffies(ms);
+	unsigned int i;
+	int error = 0;
+
+	for (i = 0; i < n && !error; i++) {
+		if (pairs[i]->next == IGNORED)
+			continue;
+		error = pair_drain(pairs[i], deadline);
+		if (error)
+			DMERR("%s: requests are still under way after %u ms, nothing has changed",
+			      pairs[i]->name, ms);
+	}
+	return error;
+}
+
+/* All mutexes are held. */
+static int act_on_pairs(struct pair **pairs, unsigned int n,
+			enum action action, unsigned int ms)
+{
+	unsigned int noio, i;
+	int error;
+
+	error = decide_all(pairs, n, action);
+	if (error)
+		return error;
+	if (action == ACTION_FAILOVER)
+		return fail_over(pairs, n);
+
+	noio = memalloc_noio_save();
+	for (i = 0; i < n; i++) {
+		pairs[i]->changing = pairs[i]->next != IGNORED;
+		if (pairs[i]->changing)
+			pair_defer(pairs[i]);
+	}
+	error = drain_all(pairs, n, ms);
+	if (!error)
+		error = decide_all(pairs, n, action);
+	for (i = 0; i < n && !error; i++)
+		if (pairs[i]->changing && pairs[i]->next != IGNORED)
+			change(pairs[i], action);
+	for (i = 0; i < n; i++)
+		if (pairs[i]->changing)
+			pair_undefer(pairs[i]);
+	memalloc_noio_restore(noio);
+
+	for (i = 0; i < n; i++)
+		if (pairs[i]->changing) {
+			cow_kick(pairs[i]);
+			follow_up(pairs[i]);
+		}
+	return error;
+}
+
+/*
+ * Resuming a loaded table with other devices would end what is being started;
+ * looked at before newcomers are deferred, as the registry's lock is held
+ * across allocations.
+ */
+static void look_for_other_tables(struct pair *pair)
+{
+	struct replication *other;
+
+	pair->other_loaded = false;
+	mutex_lock(&registry_mutex);
+	list_for_each_entry(other, &pair->targets, list)
+		if (other->is_view && !same_devices(pair->view, other))
+			pair->other_loaded = true;
+	mutex_unlock(&registry_mutex);
+}
+
+static unsigned int count_members(struct list_head *list)
+{
+	struct list_head *pos;
+	unsigned int n = 0;
+
+	list_for_each(pos, list)
+		n++;
+	return n;
+}
+
+/* Called with the group's mutex held, or for a pair without one. */
+static struct pair **list_pairs(struct replication *r, bool all,
+				unsigned int *n)
+{
+	struct pair **pairs, *pair;
+	struct group *g = all ? r->group : NULL;
+
+	*n = g ? count_members(&g->pairs) : 1;
+	pairs = kcalloc(max(*n, 1U), sizeof(*pairs), GFP_KERNEL);
+	if (!pairs)
+		return NULL;
+	if (!g) {
+		pairs[0] = r->pair;
+		return pairs;
+	}
+	*n = 0;
+	list_for_each_entry(pair, &g->pairs, group_list)
+		pairs[(*n)++] = pair;
+	return pairs;
+}
+
+static void lock_pairs(struct replication *r, struct pair **pairs,
+		       unsigned int n)
+{
+	unsigned int i;
+
+	if (n == 1) {
+		mutex_lock(&pairs[0]->mutex);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		mutex_lock_nest_lock(&pairs[i]->mutex, &r->group->mutex);
+}
+
+static void unlock_pairs(struct pair **pairs, unsigned int n)
+{
+	while (n--)
+		mutex_unlock(&pairs[n]->mutex);
+}
+
+/* Called with the pair's mutex held. */
+static int check_live(struct replication *r)
+{
+	if (r->pair->view == r || r->pair->origin == r)
+		return 0;
+	DMERR("%s: this table is not live yet; resume the device first",
+	      dm_device_name(r->md));
+	return -EBUSY;
+}
+
+/**
+ * pair_act - one of the messages that change the stage
+ * @r: the view that got it
+ * @action: what is asked
+ * @all: of every pair of its group
+ *
+ * May sleep, at most for checkpoint_timeout_ms besides other messages.
+ *
+ * Return: 0, or a negative errno; then nothing has changed.
+ */
+int pair_act(struct replication *r, enum action action, bool all)
+{
+	struct group *g = all ? r->group : NULL;
+	struct pair **pairs;
+	unsigned int n, i;
+	int error = -ENOMEM;
+
+	lock_group(g);
+	pairs = list_pairs(r, all, &n);
+	if (!pairs)
+		goto out;
+	lock_pairs(r, pairs, n);
+	error = check_live(r);
+	if (!error) {
+		for (i = 0; i < n; i++)
+			look_for_other_tables(pairs[i]);
+		error = act_on_pairs(pairs, n, action,
+				     r->pair->tunables.checkpoint_timeout_ms);
+	}
+	unlock_pairs(pairs, n);
+	kfree(pairs);
+out:
+	unlock_group(g);
+	return error;
+}
+
+/* A view and an origin are there, and the view wants to start by itself. */
+static void autostart(struct pair *pair)
+{
+	int error;
+
+	mutex_lock(&pair->mutex);
+	if (pair->view && pair->view->resumed && pair->origin &&
+	    pair->origin->resumed && pair->tunables.autostart &&
+	    pair->stage == STAGE_NONE) {
+		look_for_other_tables(pair);
+		error = act_on_pairs(&pair, 1, ACTION_START,
+				     pair->tunables.checkpoint_timeout_ms);
+		if (error)
+			DMWARN("%s: autostart failed: %d", pair->name, error);
+	}
+	mutex_unlock(&pair->mutex);
+}
+
+/**
+ * pair_resume - a table's I/O begins
+ * @r: its target
+ *
+ * May sleep.
+ */
+void pair_resume(struct replication *r)
+{
+	bool first = !r->resumed;
+
+	r->resumed = true;
+	if (r->is_view)
+		commit_resume(r->pair);
+	if (first)
+		autostart(r->pair);
+}
+
+/**
+ * pair_rejoin - lift the fence
+ * @r: the origin that got the message
+ *
+ * May sleep.
+ *
+ * Return: 0, or -EBUSY while a promoted view is there.
+ */
+int pair_rejoin(struct replication *r)
+{
+	struct pair *pair = r->pair;
+	int error;
+
+	mutex_lock(&pair->mutex);
+	error = check_live(r);
+	if (error)
+		goto out;
+	if (pair->view && (pair->stage == STAGE_FAILOVER ||
+			   pair->stage == STAGE_FAILOVER_FAILED ||
+			   pair->stage == STAGE_DONE)) {
+		DMERR("%s: cannot rejoin in stage %s: the view is the disk; remove it first",
+		      pair->name, stage_names[pair->stage]);
+		error = -EBUSY;
+		goto out;
+	}
+	if (!pair->view)
+		pair_set_stage(pair, STAGE_NONE, STAGE_NONE);
+	/* The cache is older than what a failover has written below it. */
+	forget_cache(pair->origin);
+	WRITE_ONCE(pair->fenced, false);
+	follow_up(pair);
+out:
+	mutex_unlock(&pair->mutex);
+	return error;
+}
+
+/**
+ * pair_guard - say whether the replica is consistent
+ * @r: the view that got the message
+ * @on: it is not
+ *
+ * Return: 0, or -EINVAL where there is nothing to guard.
+ */
+int pair_guard(struct replication *r, bool on)
+{
+	struct pair *pair = r->pair;
+	int error;
+
+	mutex_lock(&pair->mutex);
+	error = check_live(r);
+	if (!error && (pair->stage == STAGE_FAILOVER ||
+		       pair->stage == STAGE_FAILOVER_FAILED ||
+		       pair->stage == STAGE_DONE)) {
+		DMERR("%s: cannot guard in stage %s: the view is the disk",
+		      pair->name, stage_names[pair->stage]);
+		error = -EINVAL;
+	}
+	if (!error)
+		pair->guarded = on;
+	mutex_unlock(&pair->mutex);
+	return error;
+}
+
+/**
+ * pair_set - change what a table line can choose
+ * @r: the view that got the message
+ * @t: all its tunables, one of them changed
+ */
+void pair_set(struct replication *r, const struct tunables *t)
+{
+	struct pair *pair = r->pair;
+
+	mutex_lock(&pair->mutex);
+	r->tunables = *t;
+	if (pair->view == r) {
+		pair->tunables = *t;
+		cow_set_limit(pair, t->hold_mib);
+		wake_up(&pair->commit.wait);
+	}
+	mutex_unlock(&pair->mutex);
+}
+
+/**
+ * pair_get_error - the first error since start
+ * @r: the view that got the message
+ * @all: of any pair of its group
+ * @e: the error; its total is 0 if there was none
+ *
+ * Return: 0, or -ENXIO if a pair has not been started.
+ */
+int pair_get_error(struct replication *r, bool all, struct first_error *e)
+{
+	struct group *g = all ? r->group : NULL;
+	struct pair **pairs;
+	unsigned int n, i;
+	int error = 0;
+
+	memset(e, 0, sizeof(*e));
+	lock_group(g);
+	pairs = list_pairs(r, all, &n);
+	for (i = 0; pairs && i < n; i++) {
+		spin_lock_irq(&pairs[i]->stage_lock);
+		if (pairs[i]->stage == STAGE_NONE)
+			error = -ENXIO;
+		if (!e->total)
+			*e = pairs[i]->error;
+		spin_unlock_irq(&pairs[i]->stage_lock);
+	}
+	if (!pairs)
+		error = -ENOMEM;
+	kfree(pairs);
+	unlock_group(g);
+	return error;
+}
+
+/**
+ * pair_clear_error - forget the errors
+ * @r: the view that got the message
+ */
+void pair_clear_error(struct replication *r)
+{
+	spin_lock_irq(&r->pair->stage_lock);
+	memset(&r->pair->error, 0, sizeof(r->pair->error));
+	spin_unlock_irq(&r->pair->stage_lock);
+}

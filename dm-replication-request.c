@@ -1,0 +1,626 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dm-replication: what every request does, whichever way it takes.
+ *
+ * Copyright (C) the dm-replication authors
+ */
+
+#include <linux/ktime.h>
+#include <linux/sched/signal.h>
+
+#include "dm-replication.h"
+
+/**
+ * DOC: admission, drain, parking
+ *
+ * A request counts itself in on its CPU, passes a full barrier and looks at
+ * pair->deferring. The drainer sets deferring, passes a full barrier and sums
+ * the counters. So either the drainer sees the request, or the request sees
+ * that it must count out and park. The counters only grow; the drainer sums
+ * all outs, then, behind a barrier, all ins: a request that goes in and out
+ * between the two sums makes them differ and costs one more look, never an
+ * "empty" that is not true.
+ *
+ * Who counts out does its last writes to what the pair holds, passes a barrier
+ * (so that the drainer's change comes after them), counts, passes another, and
+ * wakes the drainer if there is one. Woken or not, the drainer sees the count:
+ * it sets draining before it sums. rcu_read_lock() around the count keeps the
+ * pair's memory until the wake-up is over; see pair_destroy().
+ *
+ * Parking cannot lose a wake-up: a request remembers pair->releases before it
+ * looks at anything that might make it park. Whoever takes such a cause away
+ * (the end of a transition, a leaf unlocked or reclaimed) calls
+ * pair_release_parked(), which raises the number. A request that finds it
+ * raised does not park but is routed again by the worker.
+ *
+ * DOC: tracked reads
+ *
+ * A view read that may go to secondary joins the bucket of its one or two
+ * stretches (or the pair's wide bucket), passes a full barrier, and only then
+ * looks at the bits. An origin write looks for such reads after the saved bits
+ * of its pages are set, and behind a full barrier. So a read that the write
+ * does not see has seen the saved bits. The write counts the older overlapping
+ * reads in rq->pending and joins the same buckets; each of these reads takes
+ * itself off that count when it leaves. Nodes carry a number drawn under the
+ * bucket's lock, so that both sides agree who is older. The wait ends: the
+ * reads it waits for are in flight to a disk, and younger ones do not count.
+ */
+
+const char * const stage_names[NR_STAGES] = {
+	[STAGE_NONE]		= "none",
+	[STAGE_RUNNING]		= "running",
+	[STAGE_FAILOVER]	= "failover",
+	[STAGE_FAILOVER_FAILED]	= "failover_failed",
+	[STAGE_DONE]		= "done",
+	[STAGE_STOPPED]		= "stopped",
+	[STAGE_INVALID]		= "invalid",
+};
+
+const char * const error_names[NR_ERROR_CLASSES] = {
+	[ERROR_CAPTURE]		= "capture",
+	[ERROR_SPILL]		= "spill",
+	[ERROR_ACTIVE]		= "active",
+	[ERROR_SECONDARY]	= "secondary",
+	[ERROR_COMMIT]		= "commit",
+	[ERROR_FORWARD]		= "forward",
+	[ERROR_ORIGIN]		= "origin",
+};
+
+/*
+ *---------------------------------------------------------------------------
+ * Counting in and out
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * pair_count_in - count something in that must be drained
+ * @pair: the pair
+ *
+ * Any context. Followed by a full barrier.
+ */
+void pair_count_in(struct pair *pair)
+{
+	this_cpu_inc(pair->inflight->in);
+	/* Counted before anything is looked at: pairs with pair_defer(). */
+	smp_mb();
+}
+
+/**
+ * pair_count_out - the last access to the pair of what was counted in
+ * @pair: the pair
+ *
+ * Any context.
+ */
+void pair_count_out(struct pair *pair)
+{
+	rcu_read_lock();
+	/* Effects before the count; pairs with pair_is_empty(). */
+	smp_mb();
+	this_cpu_inc(pair->inflight->out);
+	/* Count before the look for a drainer; pairs with __pair_drain(). */
+	smp_mb();
+	if (READ_ONCE(pair->draining))
+		wake_up(&pair->drain_wait);
+	rcu_read_unlock();
+}
+
+static bool pair_is_empty(struct pair *pair)
+{
+	unsigned long in = 0, out = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		out += READ_ONCE(per_cpu_ptr(pair->inflight, cpu)->out);
+	/* All outs before all ins; and outs before what the drainer does. */
+	smp_mb();
+	for_each_possible_cpu(cpu)
+		in += READ_ONCE(per_cpu_ptr(pair->inflight, cpu)->in);
+	return in == out;
+}
+
+/**
+ * pair_defer - from now on newcomers park
+ * @pair: the pair, whose mutex the caller holds
+ */
+void pair_defer(struct pair *pair)
+{
+	pair->deferred_at = ktime_get_ns();
+	WRITE_ONCE(pair->draining, true);
+	WRITE_ONCE(pair->deferring, true);
+	/* Pairs with pair_count_in() and pair_count_out(). */
+	smp_mb();
+}
+
+/**
+ * pair_drain - wait until nothing that was admitted is in flight
+ * @pair: the pair, deferring
+ * @deadline: in jiffies
+ *
+ * Process context. Every admitted request ends by itself: what it waits for
+ * is in flight to a disk, or is a page that the spiller frees for it.
+ *
+ * Return: 0, -ETIMEDOUT, or -EINTR on a fatal signal.
+ */
+int pair_drain(struct pair *pair, unsigned long deadline)
+{
+	long left = deadline - jiffies;
+	long r;
+
+	r = wait_event_killable_timeout(pair->drain_wait, pair_is_empty(pair),
+					max(left, 0L));
+	if (r < 0)
+		return -EINTR;
+	return r ? 0 : -ETIMEDOUT;
+}
+
+/**
+ * pair_drain_forever - the same where nothing can be given up
+ * @pair: the pair, deferring
+ */
+void pair_drain_forever(struct pair *pair)
+{
+	/* Idle: a disk that takes minutes is not a hung task of ours. */
+	wait_event_idle(pair->drain_wait, pair_is_empty(pair));
+}
+
+/**
+ * pair_undefer - let the parked go
+ * @pair: the pair, whose pause ends here
+ */
+void pair_undefer(struct pair *pair)
+{
+	u64 pause;
+
+	WRITE_ONCE(pair->draining, false);
+	/* What the transition changed is seen by who finds the way open. */
+	smp_store_release(&pair->deferring, false);
+	pair_release_parked(pair);
+	pause = div_u64(ktime_get_ns() - pair->deferred_at, NSEC_PER_USEC);
+	WRITE_ONCE(pair->pause_last, pause);
+	if (pause > pair->pause_longest)
+		WRITE_ONCE(pair->pause_longest, pause);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * A request begins, parks, goes on, ends
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * request_init - fill in the per-bio data
+ * @rq: the request
+ * @r: its target
+ * @bio: its bio, after dm_accept_partial_bio()
+ */
+void request_init(struct repl_request *rq, struct replication *r,
+		  struct bio *bio)
+{
+	rq->pair = r->pair;
+	rq->sector = bio->bi_iter.bi_sector;
+	rq->sectors = bio_sectors(bio);
+	rq->done = 0;
+	atomic_set(&rq->pending, 1);
+	rq->status = BLK_STS_OK;
+	rq->route = STAGE_NONE;
+	rq->step = 0;
+	rq->class = ERROR_SECONDARY;
+	rq->is_view = r->is_view;
+	rq->counted = false;
+	rq->entered = false;
+	rq->to_active = false;
+	rq->tracked = false;
+	rq->denied = false;
+	rq->track[0].bucket = NULL;
+	rq->track[1].bucket = NULL;
+	INIT_LIST_HEAD(&rq->granted);
+}
+
+/**
+ * request_admit - count a request in, unless newcomers are deferred
+ * @rq: a request that is not counted
+ *
+ * Process context, does not sleep.
+ *
+ * Return: 0 if it may be routed; -EBUSY if it must be parked; -EIO if it is
+ * fenced off. It is counted in any case.
+ */
+int request_admit(struct repl_request *rq)
+{
+	struct pair *pair = rq->pair;
+
+	rq->releases = READ_ONCE(pair->releases);
+	rq->counted = true;
+	pair_count_in(pair);
+
+	/* A fence is not waited for: its origin hears it at once. */
+	if (!rq->is_view && READ_ONCE(pair->fenced))
+		return -EIO;
+	/* Acquire pairs with pair_undefer(). */
+	if (likely(!smp_load_acquire(&pair->deferring)))
+		return 0;
+	return -EBUSY;
+}
+
+/**
+ * request_count_out - the request is not under way any more
+ * @rq: a counted request
+ *
+ * Any context.
+ */
+void request_count_out(struct repl_request *rq)
+{
+	rq->counted = false;
+	pair_count_out(rq->pair);
+}
+
+/**
+ * request_park - put a request aside until the next release
+ * @rq: a counted request; it counts out
+ *
+ * Process context, does not sleep.
+ *
+ * Return: DM_MAPIO_SUBMITTED.
+ */
+int request_park(struct repl_request *rq)
+{
+	struct pair *pair = rq->pair;
+	unsigned long flags;
+	bool again;
+
+	request_count_out(rq);
+	spin_lock_irqsave(&pair->park_lock, flags);
+	again = pair->releases != rq->releases;
+	if (!again)
+		bio_list_add(&pair->parked, request_bio(rq));
+	spin_unlock_irqrestore(&pair->park_lock, flags);
+	if (again)
+		request_continue(rq);
+	return DM_MAPIO_SUBMITTED;
+}
+
+/**
+ * pair_release_parked - a cause of parking is gone
+ * @pair: the pair
+ *
+ * Any context.
+ */
+void pair_release_parked(struct pair *pair)
+{
+	struct bio_list parked;
+	unsigned long flags;
+	struct bio *bio;
+
+	spin_lock_irqsave(&pair->park_lock, flags);
+	WRITE_ONCE(pair->releases, pair->releases + 1);
+	parked = pair->parked;
+	bio_list_init(&pair->parked);
+	spin_unlock_irqrestore(&pair->park_lock, flags);
+
+	while ((bio = bio_list_pop(&parked)))
+		request_continue(dm_per_bio_data(bio,
+						 sizeof(struct repl_request)));
+}
+
+/**
+ * request_continue - have the worker route the request (again)
+ * @rq: the request; not to be touched afterwards
+ *
+ * Any context.
+ */
+void request_continue(struct repl_request *rq)
+{
+	struct pair *pair = rq->pair;
+
+	/* The request may end, and the pair with it, before we are through. */
+	rcu_read_lock();
+	if (llist_add(&rq->ready, &pair->ready))
+		queue_work(pair->io_wq, &pair->ready_work);
+	rcu_read_unlock();
+}
+
+/**
+ * request_put - something that a waiting origin write waits for is done
+ * @rq: the request; not to be touched afterwards
+ *
+ * Any context.
+ */
+void request_put(struct repl_request *rq)
+{
+	if (atomic_dec_and_test(&rq->pending))
+		request_continue(rq);
+}
+
+/**
+ * request_end_with - end a request here and now
+ * @rq: the request, counted or not
+ * @status: how
+ *
+ * Return: DM_MAPIO_SUBMITTED.
+ */
+int request_end_with(struct repl_request *rq, blk_status_t status)
+{
+	struct bio *bio = request_bio(rq);
+
+	/*
+	 * Not DM_MAPIO_KILL: end_io, which counts out, must come. The class
+	 * tells it that this is no error of a device.
+	 */
+	rq->class = NR_ERROR_CLASSES;
+	bio->bi_status = status;
+	bio_endio(bio);
+	return DM_MAPIO_SUBMITTED;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Tracked reads
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * pair_bucket - the bucket of a stretch
+ * @pair: the pair
+ * @index: number of the stretch
+ */
+struct bucket *pair_bucket(struct pair *pair, unsigned long index)
+{
+	return &pair->buckets[index % NR_BUCKETS];
+}
+
+static void join_reads(struct repl_request *rq, struct track *t,
+		       struct bucket *b)
+{
+	unsigned long flags;
+
+	t->rq = rq;
+	t->bucket = b;
+	spin_lock_irqsave(&b->lock, flags);
+	t->seq = ++b->seq;
+	list_add_tail(&t->list, &b->reads);
+	spin_unlock_irqrestore(&b->lock, flags);
+}
+
+/**
+ * request_track - a view read announces itself before it looks at the bits
+ * @rq: the read
+ *
+ * Process context, does not sleep. Ends with a full barrier.
+ */
+void request_track(struct repl_request *rq)
+{
+	struct pair *pair = rq->pair;
+	unsigned long first = rq->sector >> STRETCH_SHIFT;
+	unsigned long last = (request_end(rq) - 1) >> STRETCH_SHIFT;
+
+	rq->tracked = true;
+	if (last - first > 1) {
+		join_reads(rq, &rq->track[0], &pair->wide);
+	} else {
+		join_reads(rq, &rq->track[0], pair_bucket(pair, first));
+		if (last != first)
+			join_reads(rq, &rq->track[1], pair_bucket(pair, last));
+	}
+	/* On the list before the bits: pairs with request_wait_for_reads(). */
+	smp_mb();
+}
+
+static bool overlap(struct repl_request *a, struct repl_request *b)
+{
+	return a->sector < request_end(b) && b->sector < request_end(a);
+}
+
+static void leave_reads(struct repl_request *rq, struct track *t)
+{
+	struct bucket *b = t->bucket;
+	unsigned long flags;
+	struct track *w;
+
+	spin_lock_irqsave(&b->lock, flags);
+	list_del(&t->list);
+	list_for_each_entry(w, &b->writes, list)
+		if ((long)(w->seq - t->seq) > 0 && overlap(w->rq, rq))
+			request_put(w->rq);
+	spin_unlock_irqrestore(&b->lock, flags);
+	t->bucket = NULL;
+}
+
+/**
+ * request_untrack - a tracked read has ended
+ * @rq: the read
+ *
+ * Any context.
+ */
+void request_untrack(struct repl_request *rq)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(rq->track); i++)
+		if (rq->track[i].bucket)
+			leave_reads(rq, &rq->track[i]);
+	rq->tracked = false;
+}
+
+static void join_writes(struct repl_request *rq, struct track *t,
+			struct bucket *b)
+{
+	unsigned long flags;
+	struct track *reader;
+	int older = 0;
+
+	if (list_empty(&b->reads))	/* behind the caller's barrier */
+		return;
+
+	spin_lock_irqsave(&b->lock, flags);
+	list_for_each_entry(reader, &b->reads, list)
+		older += overlap(reader->rq, rq);
+	if (older) {
+		atomic_add(older, &rq->pending);
+		t->rq = rq;
+		t->bucket = b;
+		t->seq = ++b->seq;
+		list_add_tail(&t->list, &b->writes);
+	}
+	spin_unlock_irqrestore(&b->lock, flags);
+}
+
+static void leave_writes(struct track *t)
+{
+	unsigned long flags;
+
+	if (!t->bucket)
+		return;
+	spin_lock_irqsave(&t->bucket->lock, flags);
+	list_del(&t->list);
+	spin_unlock_irqrestore(&t->bucket->lock, flags);
+	t->bucket = NULL;
+}
+
+/**
+ * request_wait_for_reads - an origin write lets older view reads go first
+ * @rq: the write, whose old data is saved; rq->done sectors of it have passed
+ *
+ * Process context, does not sleep. A write lies in one stretch, but for a
+ * discard of larger granularity: that one goes stretch by stretch, with
+ * rq->done as its mark.
+ *
+ * Return: true if no older read overlaps any more; false if the request was
+ * put to wait: the last read hands it to the worker, which calls this again.
+ */
+bool request_wait_for_reads(struct repl_request *rq)
+{
+	struct pair *pair = rq->pair;
+	sector_t next;
+
+	leave_writes(&rq->track[0]);
+	leave_writes(&rq->track[1]);
+
+	while (rq->done < rq->sectors) {
+		next = rq->sector + rq->done;
+		atomic_set(&rq->pending, 1);
+		/* Saved bits before the lists: pairs with request_track(). */
+		smp_mb();
+		join_writes(rq, &rq->track[0],
+			    pair_bucket(pair, next >> STRETCH_SHIFT));
+		join_writes(rq, &rq->track[1], &pair->wide);
+		next = (next | (STRETCH_SECTORS - 1)) + 1;
+		rq->done = min_t(sector_t, next - rq->sector, rq->sectors);
+		if (!atomic_dec_and_test(&rq->pending))
+			return false;
+		leave_writes(&rq->track[0]);
+		leave_writes(&rq->track[1]);
+	}
+	return true;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Errors and stages
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * pair_record_error - remember the first error, count all, tell who listens
+ * @pair: the pair
+ * @class: what failed
+ * @error: negative errno
+ * @sector: where
+ *
+ * Any context.
+ */
+void pair_record_error(struct pair *pair, enum error_class class, int error,
+		       sector_t sector)
+{
+	unsigned long flags;
+	bool first;
+
+	spin_lock_irqsave(&pair->stage_lock, flags);
+	first = !pair->error.total++;
+	if (first) {
+		pair->error.error = error;
+		pair->error.class = class;
+		pair->error.sector = sector;
+	}
+	spin_unlock_irqrestore(&pair->stage_lock, flags);
+
+	DMERR_LIMIT("%s: %s error %d at sector %llu", pair->name,
+		    error_names[class], error, (unsigned long long)sector);
+	if (first)
+		queue_work(pair->slow_wq, &pair->after_work);
+}
+
+/**
+ * pair_set_stage - change what status shows and by what requests are routed
+ * @pair: the pair
+ * @stage: for status
+ * @route: for requests
+ */
+void pair_set_stage(struct pair *pair, enum stage stage, enum stage route)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&pair->stage_lock, flags);
+	WRITE_ONCE(pair->stage, stage);
+	WRITE_ONCE(pair->route, route);
+	spin_unlock_irqrestore(&pair->stage_lock, flags);
+}
+
+/**
+ * pair_invalidate - give the view up, so that the origin can go on
+ * @pair: the pair, whose policy on a capture's error is drop_view
+ *
+ * Any context. Ends with a full barrier: a view request that saw what the
+ * origin writes afterwards finds the stage invalid when it ends.
+ *
+ * Return: true if the origin write may go on without a capture; false if a
+ * failover has begun, where the policy is to fail the write.
+ */
+bool pair_invalidate(struct pair *pair)
+{
+	bool now = false, invalid;
+	unsigned long flags;
+
+	spin_lock_irqsave(&pair->stage_lock, flags);
+	if (pair->stage == STAGE_RUNNING && !pair->no_drop) {
+		WRITE_ONCE(pair->stage, STAGE_INVALID);
+		WRITE_ONCE(pair->route, STAGE_INVALID);
+		now = true;
+	}
+	invalid = pair->route == STAGE_INVALID;
+	spin_unlock_irqrestore(&pair->stage_lock, flags);
+
+	/* Pairs with the look at the end of a view request, view_end_io(). */
+	smp_mb();
+	if (now) {
+		DMERR("%s: old data cannot be saved, the view is invalid",
+		      pair->name);
+		queue_work(pair->slow_wq, &pair->after_work);
+	}
+	return invalid;
+}
+
+static void init_bucket(struct bucket *b)
+{
+	spin_lock_init(&b->lock);
+	INIT_LIST_HEAD(&b->reads);
+	INIT_LIST_HEAD(&b->writes);
+	INIT_LIST_HEAD(&b->captures);
+}
+
+/**
+ * pair_init_requests - the part of a new pair that this file uses
+ * @pair: the pair, zeroed
+ */
+void pair_init_requests(struct pair *pair)
+{
+	unsigned int i;
+
+	spin_lock_init(&pair->stage_lock);
+	spin_lock_init(&pair->park_lock);
+	init_waitqueue_head(&pair->drain_wait);
+	bio_list_init(&pair->parked);
+	init_llist_head(&pair->ready);
+	for (i = 0; i < NR_BUCKETS; i++)
+		init_bucket(&pair->buckets[i]);
+	init_bucket(&pair->wide);
+}

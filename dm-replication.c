@@ -1,0 +1,960 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dm-replication: the target: table lines, messages, status.
+ *
+ * Copyright (C) the dm-replication authors
+ */
+
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+
+#include "dm-replication.h"
+
+#define MAX_HOLD_MIB		(1U << 20)
+#define MAX_TIMEOUT_MS		(24U * 3600 * 1000)
+#define MAX_RATE_MIB		(1U << 20)
+#define MAX_FEATURE_ARGS	32
+#define MAX_GROUP_NAME		64
+
+static const struct tunables default_tunables = {
+	.hold_mib = 32,
+	.checkpoint_timeout_ms = 5000,
+};
+
+/*
+ *---------------------------------------------------------------------------
+ * Tunables: features of a table line, arguments of "set"
+ *---------------------------------------------------------------------------
+ */
+
+/* A number and where it lives; what it may be at most. */
+struct number {
+	const char *name;
+	size_t offset;
+	unsigned int max;
+	char *error;
+};
+
+static const struct number numbers[] = {
+	{ "hold_mib", offsetof(struct tunables, hold_mib), MAX_HOLD_MIB,
+	  "hold_mib must be a number of MiB from 0 to 1048576" },
+	{ "checkpoint_timeout_ms",
+	  offsetof(struct tunables, checkpoint_timeout_ms), MAX_TIMEOUT_MS,
+	  "checkpoint_timeout_ms must be a number from 0 to 86400000" },
+	{ "commit_rate_mib", offsetof(struct tunables, commit_rate_mib),
+	  MAX_RATE_MIB,
+	  "commit_rate_mib must be a number of MiB/s from 0 to 1048576" },
+};
+
+struct flag {
+	const char *name;
+	size_t offset;
+};
+
+static const struct flag flags[] = {
+	{ "autostart", offsetof(struct tunables, autostart) },
+	{ "discard_passdown", offsetof(struct tunables, discard_passdown) },
+};
+
+static unsigned int *number_in(const struct tunables *t, const struct number *n)
+{
+	return (unsigned int *)((char *)t + n->offset);
+}
+
+static bool *flag_in(const struct tunables *t, const struct flag *f)
+{
+	return (bool *)((char *)t + f->offset);
+}
+
+static const struct flag *find_flag(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		if (!strcasecmp(name, flags[i].name))
+			return &flags[i];
+	return NULL;
+}
+
+/* Return: 0, -ENOENT if no number has this name, -EINVAL with *error. */
+static int parse_number(struct tunables *t, const char *name,
+			const char *value, char **error)
+{
+	unsigned int i, n;
+
+	for (i = 0; i < ARRAY_SIZE(numbers); i++) {
+		if (strcasecmp(name, numbers[i].name))
+			continue;
+		if (!value || kstrtouint(value, 10, &n) || n > numbers[i].max) {
+			*error = numbers[i].error;
+			return -EINVAL;
+		}
+		*number_in(t, &numbers[i]) = n;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* Return: as parse_number(). */
+static int parse_policy(struct tunables *t, const char *name,
+			const char *value, char **error)
+{
+	if (strcasecmp(name, "on_capture_error"))
+		return -ENOENT;
+	if (value && !strcasecmp(value, "fail")) {
+		t->drop_view = false;
+	} else if (value && !strcasecmp(value, "drop_view")) {
+		t->drop_view = true;
+	} else {
+		*error = "on_capture_error must be fail or drop_view";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* A tunable that has a value. Return: as parse_number(). */
+static int parse_valued(struct tunables *t, const char *name,
+			const char *value, char **error)
+{
+	int r = parse_number(t, name, value, error);
+
+	return r == -ENOENT ? parse_policy(t, name, value, error) : r;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Table lines
+ *---------------------------------------------------------------------------
+ */
+static int parse_view_feature(struct replication *r, const char *name,
+			      struct dm_arg_set *as, const char **group,
+			      char **error)
+{
+	const struct flag *flag = find_flag(name);
+	int found;
+
+	if (flag) {
+		*flag_in(&r->tunables, flag) = true;
+		return 0;
+	}
+	if (!strcasecmp(name, "guarded")) {
+		r->guarded = true;
+		return 0;
+	}
+	if (!strcasecmp(name, "metadata")) {
+		*error = "metadata is not supported yet: leave it out; the overlay does not survive a crash";
+		return -EINVAL;
+	}
+	if (!strcasecmp(name, "group")) {
+		*group = dm_shift_arg(as);
+		if (*group && strlen(*group) <= MAX_GROUP_NAME)
+			return 0;
+		*error = "group must be followed by a name of at most 64 bytes";
+		return -EINVAL;
+	}
+	found = parse_valued(&r->tunables, name, dm_shift_arg(as), error);
+	if (found == -ENOENT)
+		*error = "Unknown feature; mode secondary has autostart, group, hold_mib, on_capture_error, checkpoint_timeout_ms, commit_rate_mib, discard_passdown, guarded";
+	return found ? -EINVAL : 0;
+}
+
+static int parse_origin_feature(struct replication *r, const char *name,
+				char **error)
+{
+	if (!strcasecmp(name, "fenced")) {
+		r->fenced = true;
+		return 0;
+	}
+	*error = "Unknown feature; mode origin has only fenced";
+	return -EINVAL;
+}
+
+static int parse_features(struct replication *r, struct dm_arg_set *as,
+			  const char **group, char **error)
+{
+	static const struct dm_arg counts[] = {
+		{ 0, MAX_FEATURE_ARGS, "The number of feature arguments must be a number from 0 to 32" },
+	};
+	struct dm_arg_set features;
+	unsigned int argc = 0;
+	const char *name;
+	int found = 0;
+
+	if (as->argc && dm_read_arg_group(counts, as, &argc, error))
+		return -EINVAL;
+	features.argc = argc;
+	features.argv = as->argv;
+	dm_consume_args(as, argc);
+	if (as->argc) {
+		*error = "There are more arguments than the number of feature arguments says";
+		return -EINVAL;
+	}
+	while (!found && features.argc) {
+		name = dm_shift_arg(&features);
+		found = r->is_view ?
+			parse_view_feature(r, name, &features, group, error) :
+			parse_origin_feature(r, name, error);
+	}
+	return found;
+}
+
+static int open_device(struct replication *r, struct dm_arg_set *as,
+		       struct dm_dev **dev, char *missing, char *refused,
+		       char **error)
+{
+	const char *path = dm_shift_arg(as);
+	int found;
+
+	if (!path) {
+		*error = missing;
+		return -EINVAL;
+	}
+	found = dm_get_device(r->ti, path, dm_table_get_mode(r->ti->table),
+			      dev);
+	if (found) {
+		*error = refused;
+		return found;
+	}
+	if (bdev_read_only((*dev)->bdev)) {
+		*error = "A device is read-only; all must be writable";
+		return -EROFS;
+	}
+	if (bdev_logical_block_size((*dev)->bdev) > COW_PAGE_BYTES) {
+		*error = "A device has logical blocks larger than 4096 bytes";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int open_devices(struct replication *r, struct dm_arg_set *as,
+			char **error)
+{
+	int found;
+
+	if (r->is_view) {
+		found = open_device(r, as, &r->active,
+				    "The active device is missing: secondary <active> <hidden> <secondary>",
+				    "Cannot open the active device", error);
+		if (found)
+			return found;
+		found = open_device(r, as, &r->hidden,
+				    "The hidden device is missing: secondary <active> <hidden> <secondary>",
+				    "Cannot open the hidden device", error);
+		if (found)
+			return found;
+	}
+	return open_device(r, as, &r->secondary,
+			   "The secondary device is missing: secondary <active> <hidden> <secondary>, or origin <secondary>",
+			   "Cannot open the secondary device", error);
+}
+
+static void close_devices(struct replication *r)
+{
+	if (r->active)
+		dm_put_device(r->ti, r->active);
+	if (r->hidden)
+		dm_put_device(r->ti, r->hidden);
+	if (r->secondary)
+		dm_put_device(r->ti, r->secondary);
+}
+
+static bool check_length(struct replication *r, struct dm_dev *dev,
+			 const char *role)
+{
+	sector_t sectors = bdev_nr_sectors(dev->bdev);
+
+	if (sectors == r->ti->len)
+		return true;
+	DMERR("%s: %s is %llu sectors, %llu %s than the table line's %llu",
+	      dm_table_device_name(r->ti->table), role,
+	      (unsigned long long)sectors,
+	      (unsigned long long)(sectors > r->ti->len ?
+				   sectors - r->ti->len :
+				   r->ti->len - sectors),
+	      sectors > r->ti->len ? "more" : "fewer",
+	      (unsigned long long)r->ti->len);
+	return false;
+}
+
+static int check_lengths(struct replication *r, char **error)
+{
+	bool equal;
+
+	equal = check_length(r, r->secondary, "secondary");
+	if (r->is_view) {
+		equal &= check_length(r, r->active, "active");
+		equal &= check_length(r, r->hidden, "hidden");
+	}
+	if (equal)
+		return 0;
+	*error = "Lengths differ: the table line and all its devices must be equally long (dm-linear trims a device)";
+	return -EINVAL;
+}
+
+static unsigned int largest_block(struct replication *r)
+{
+	unsigned int block = bdev_logical_block_size(r->secondary->bdev);
+
+	if (r->is_view) {
+		block = max(block, bdev_logical_block_size(r->active->bdev));
+		block = max(block, bdev_logical_block_size(r->hidden->bdev));
+	}
+	return block > SECTOR_SIZE ? COW_PAGE_BYTES : SECTOR_SIZE;
+}
+
+static bool same(struct dm_dev *a, struct dm_dev *b)
+{
+	return a->bdev->bd_disk == b->bdev->bd_disk &&
+	       (a->bdev == b->bdev || !bdev_is_partition(a->bdev) ||
+		!bdev_is_partition(b->bdev));
+}
+
+static int check_geometry(struct replication *r, char **error)
+{
+	unsigned int block = largest_block(r);
+
+	if (r->ti->begin) {
+		*error = "The target must begin at sector 0 and be the only one";
+		return -EINVAL;
+	}
+	if (r->is_view && (same(r->active, r->hidden) ||
+			   same(r->active, r->secondary) ||
+			   same(r->hidden, r->secondary))) {
+		*error = "Active, hidden and secondary must be three different devices, not parts of one another";
+		return -EINVAL;
+	}
+	if (r->ti->len & ((block >> SECTOR_SHIFT) - 1)) {
+		*error = "The length must be a multiple of the largest logical block";
+		return -EINVAL;
+	}
+	r->block_shift = ilog2(block) - SECTOR_SHIFT;
+	return check_lengths(r, error);
+}
+
+static void describe_target(struct replication *r)
+{
+	struct dm_target *ti = r->ti;
+
+	ti->private = r;
+	ti->per_io_data_size = sizeof(struct repl_request);
+	ti->flush_supported = true;
+	ti->num_flush_bios = r->is_view ? 2 : 1;
+	ti->num_discard_bios = 1;
+	ti->discards_supported = r->is_view;
+	/* Zeroes come to the view as writes, which dm does not cut. */
+	ti->num_write_zeroes_bios = r->is_view ? 0 : 1;
+	ti->num_secure_erase_bios = 0;
+}
+
+static int parse_mode(struct replication *r, struct dm_arg_set *as,
+		      char **error)
+{
+	const char *mode = dm_shift_arg(as);
+
+	if (mode && !strcasecmp(mode, "secondary")) {
+		r->is_view = true;
+		return 0;
+	}
+	if (mode && !strcasecmp(mode, "origin"))
+		return 0;
+	if (mode && !strcasecmp(mode, "primary")) {
+		*error = "Mode primary is not supported yet: use secondary or origin";
+		return -EINVAL;
+	}
+	*error = "The mode must be secondary or origin";
+	return -EINVAL;
+}
+
+/*
+ * secondary <active> <hidden> <secondary> [<#feature_args> <feature>...]
+ * origin <secondary> [<#feature_args> <feature>...]
+ */
+static int replication_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+{
+	struct dm_arg_set as = { .argc = argc, .argv = argv };
+	const char *group = NULL;
+	struct replication *r;
+	int error;
+
+	r = kzalloc(sizeof(*r), GFP_KERNEL);
+	if (!r) {
+		ti->error = "Cannot allocate a target";
+		return -ENOMEM;
+	}
+	r->ti = ti;
+	r->md = dm_table_get_md(ti->table);
+	r->tunables = default_tunables;
+	error = parse_mode(r, &as, &ti->error);
+	if (!error)
+		error = open_devices(r, &as, &ti->error);
+	if (!error)
+		error = parse_features(r, &as, &group, &ti->error);
+	if (!error)
+		error = check_geometry(r, &ti->error);
+	if (!error)
+		error = pair_attach(r, group);
+	if (error) {
+		close_devices(r);
+		kfree(r);
+		return error;
+	}
+	describe_target(r);
+	return 0;
+}
+
+static void replication_dtr(struct dm_target *ti)
+{
+	struct replication *r = ti->private;
+
+	pair_detach(r);
+	close_devices(r);
+	kfree(r);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * I/O, suspend and resume, limits
+ *---------------------------------------------------------------------------
+ */
+static int replication_map(struct dm_target *ti, struct bio *bio)
+{
+	return route_map(ti->private, bio);
+}
+
+static int replication_end_io(struct dm_target *ti, struct bio *bio,
+			      blk_status_t *error)
+{
+	return route_end_io(ti->private, bio, error);
+}
+
+static bool is_live_view(struct replication *r)
+{
+	return r->is_view && READ_ONCE(r->pair->view) == r;
+}
+
+static void replication_presuspend(struct dm_target *ti)
+{
+	struct replication *r = ti->private;
+
+	if (is_live_view(r))
+		commit_suspend(r->pair);
+}
+
+static void replication_presuspend_undo(struct dm_target *ti)
+{
+	struct replication *r = ti->private;
+
+	if (is_live_view(r))
+		commit_resume(r->pair);
+}
+
+static void replication_postsuspend(struct dm_target *ti)
+{
+	struct replication *r = ti->private;
+
+	if (is_live_view(r))
+		commit_wait_suspended(r->pair);
+}
+
+static int replication_preresume(struct dm_target *ti)
+{
+	return pair_preresume(ti->private);
+}
+
+static void replication_resume(struct dm_target *ti)
+{
+	pair_resume(ti->private);
+}
+
+static int replication_iterate_devices(struct dm_target *ti,
+				       iterate_devices_callout_fn fn,
+				       void *data)
+{
+	struct replication *r = ti->private;
+	int found = fn(ti, r->secondary, 0, ti->len, data);
+
+	if (!found && r->is_view)
+		found = fn(ti, r->active, 0, ti->len, data);
+	if (!found && r->is_view)
+		found = fn(ti, r->hidden, 0, ti->len, data);
+	return found;
+}
+
+static void replication_io_hints(struct dm_target *ti,
+				 struct queue_limits *limits)
+{
+	struct replication *r = ti->private;
+	unsigned int block = SECTOR_SIZE << r->block_shift;
+
+	if (!r->is_view)
+		return;
+	if (limits->logical_block_size < block)
+		limits->logical_block_size = block;
+	if (limits->physical_block_size < block)
+		limits->physical_block_size = block;
+	/* The view takes every discard, whatever the devices can. */
+	limits->max_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
+	limits->max_hw_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
+	limits->discard_granularity = limits->logical_block_size;
+	limits->discard_alignment = 0;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Status
+ *---------------------------------------------------------------------------
+ */
+
+/* What status and table show: of the live table, else as loaded. */
+static const struct tunables *present_tunables(struct replication *r)
+{
+	return is_live_view(r) ? &r->pair->tunables : &r->tunables;
+}
+
+static bool is_guarded(struct replication *r)
+{
+	return is_live_view(r) ? READ_ONCE(r->pair->guarded) : r->guarded;
+}
+
+static unsigned int emit_flags(struct replication *r, char *result,
+			       unsigned int sz, unsigned int maxlen)
+{
+	struct pair *pair = r->pair;
+	bool no_origin = !READ_ONCE(pair->origin);
+	bool deferring = READ_ONCE(pair->deferring);
+	bool fenced = READ_ONCE(pair->fenced);
+
+	DMEMIT(" %u", is_guarded(r) + fenced + no_origin + deferring);
+	if (is_guarded(r))
+		DMEMIT(" guarded");
+	if (fenced)
+		DMEMIT(" fenced");
+	if (no_origin)
+		DMEMIT(" no_origin");
+	if (deferring)
+		DMEMIT(" deferring");
+	return sz;
+}
+
+static unsigned int emit_args(struct replication *r, char *result,
+			      unsigned int sz, unsigned int maxlen)
+{
+	const struct tunables *t = present_tunables(r);
+	unsigned int i;
+
+	DMEMIT(" %zu", 2 * (ARRAY_SIZE(numbers) + ARRAY_SIZE(flags) + 1) +
+	       (r->group ? 2 : 0));
+	for (i = 0; i < ARRAY_SIZE(numbers); i++)
+		DMEMIT(" %s %u", numbers[i].name, *number_in(t, &numbers[i]));
+	DMEMIT(" on_capture_error %s", t->drop_view ? "drop_view" : "fail");
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		DMEMIT(" %s %s", flags[i].name,
+		       *flag_in(t, &flags[i]) ? "on" : "off");
+	if (r->group)
+		DMEMIT(" group %s", r->group->name);
+	return sz;
+}
+
+/*
+ * secondary <stage> <error> <epoch> <age s> <active> <saved> <held>
+ * <committed>/<to_commit> <pause last>/<longest us> <captures> <spills>
+ * <errors> <leaf bytes> <#flags> <flag>... <#args> <name value>...
+ */
+static void emit_view(struct replication *r, char *result, unsigned int maxlen)
+{
+	struct pair *pair = r->pair;
+	u64 active = atomic64_read(&pair->overlay.active);
+	u64 saved = atomic64_read(&pair->overlay.saved);
+	u64 to_commit, committed = 0, age = 0;
+	struct first_error e;
+	unsigned int sz = 0;
+	enum stage stage;
+
+	spin_lock_irq(&pair->stage_lock);
+	e = pair->error;
+	stage = pair->stage;
+	spin_unlock_irq(&pair->stage_lock);
+
+	to_commit = READ_ONCE(pair->commit.to_commit);
+	if (to_commit > active + saved)
+		committed = to_commit - active - saved;
+	if (pair->stage_since)
+		age = div_u64(ktime_get_boottime_ns() - pair->stage_since,
+			      NSEC_PER_SEC);
+
+	DMEMIT("secondary %s ", stage_names[stage]);
+	if (e.total)
+		DMEMIT("%s:%d", error_names[e.class], e.error);
+	else
+		DMEMIT("none");
+	DMEMIT(" %lu %llu %llu %llu %llu", pair->overlay.epoch, age, active,
+	       saved, (u64)READ_ONCE(pair->cow.nr_held) << COW_PAGE_SHIFT);
+	DMEMIT(" %llu/%llu %llu/%llu", committed, to_commit,
+	       READ_ONCE(pair->pause_last), READ_ONCE(pair->pause_longest));
+	DMEMIT(" %llu %llu %llu %zu",
+	       (u64)atomic64_read(&pair->cow.captures),
+	       (u64)atomic64_read(&pair->cow.spills), e.total,
+	       overlay_bytes(&pair->overlay));
+	sz = emit_flags(r, result, sz, maxlen);
+	emit_args(r, result, sz, maxlen);
+}
+
+static void emit_origin(struct replication *r, char *result,
+			unsigned int maxlen)
+{
+	struct pair *pair = r->pair;
+	enum stage stage = READ_ONCE(pair->stage);
+	bool alone = !READ_ONCE(pair->view) && stage == STAGE_NONE;
+	unsigned int sz = 0;
+
+	DMEMIT("origin %s %s", alone ? "alone" : stage_names[stage],
+	       READ_ONCE(pair->fenced) ? "fenced" : "open");
+}
+
+static unsigned int count_features(struct replication *r,
+				   const struct tunables *t)
+{
+	unsigned int i, n = is_guarded(r) + (r->group ? 2 : 0);
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		n += *flag_in(t, &flags[i]);
+	for (i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (*number_in(t, &numbers[i]) !=
+		    *number_in(&default_tunables, &numbers[i]))
+			n += 2;
+	return n + (t->drop_view ? 2 : 0);
+}
+
+static void emit_view_table(struct replication *r, char *result,
+			    unsigned int maxlen)
+{
+	const struct tunables *t = present_tunables(r);
+	unsigned int i, sz = 0, n = count_features(r, t);
+
+	DMEMIT("secondary %s %s %s", r->active->name, r->hidden->name,
+	       r->secondary->name);
+	if (!n)
+		return;
+	DMEMIT(" %u", n);
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		if (*flag_in(t, &flags[i]))
+			DMEMIT(" %s", flags[i].name);
+	if (r->group)
+		DMEMIT(" group %s", r->group->name);
+	for (i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (*number_in(t, &numbers[i]) !=
+		    *number_in(&default_tunables, &numbers[i]))
+			DMEMIT(" %s %u", numbers[i].name,
+			       *number_in(t, &numbers[i]));
+	if (t->drop_view)
+		DMEMIT(" on_capture_error drop_view");
+	if (is_guarded(r))
+		DMEMIT(" guarded");
+}
+
+static void emit_origin_table(struct replication *r, char *result,
+			      unsigned int maxlen)
+{
+	bool live = READ_ONCE(r->pair->origin) == r;
+	unsigned int sz = 0;
+
+	DMEMIT("origin %s%s", r->secondary->name,
+	       (live ? READ_ONCE(r->pair->fenced) : r->fenced) ?
+	       " 1 fenced" : "");
+}
+
+static void replication_status(struct dm_target *ti, status_type_t type,
+			       unsigned int status_flags, char *result,
+			       unsigned int maxlen)
+{
+	struct replication *r = ti->private;
+
+	switch (type) {
+	case STATUSTYPE_INFO:
+		if (r->is_view)
+			emit_view(r, result, maxlen);
+		else
+			emit_origin(r, result, maxlen);
+		break;
+	case STATUSTYPE_TABLE:
+		if (r->is_view)
+			emit_view_table(r, result, maxlen);
+		else
+			emit_origin_table(r, result, maxlen);
+		break;
+	case STATUSTYPE_IMA:
+		*result = '\0';
+		break;
+	}
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Messages
+ *---------------------------------------------------------------------------
+ */
+
+/* An answer of text makes a message return 1; see target_message() in dm. */
+#define ANSWERED 1
+
+static bool take_all(unsigned int *argc, char **argv)
+{
+	if (*argc < 2 || strcasecmp(argv[*argc - 1], "all"))
+		return false;
+	(*argc)--;
+	return true;
+}
+
+static int act(struct replication *r, enum action action, unsigned int argc,
+	       char **argv)
+{
+	bool all = take_all(&argc, argv);
+
+	if (argc > 1) {
+		DMERR("%s: %s takes no argument but all",
+		      dm_device_name(r->md), argv[0]);
+		return -EINVAL;
+	}
+	return pair_act(r, action, all);
+}
+
+static int message_start(struct replication *r, unsigned int argc, char **argv,
+			 char *result, unsigned int maxlen)
+{
+	enum stage stage = READ_ONCE(r->pair->stage);
+	bool all = take_all(&argc, argv);
+
+	if (argc == 2 && !strcasecmp(argv[1], "primary")) {
+		/* QEMU looks at the stage first: there it is ignored. */
+		if (stage == STAGE_FAILOVER || stage == STAGE_DONE)
+			return 0;
+		DMERR("%s: cannot start as primary in stage %s: the table says secondary",
+		      dm_device_name(r->md), stage_names[stage]);
+		return -EINVAL;
+	}
+	if (argc > 2 || (argc == 2 && strcasecmp(argv[1], "secondary"))) {
+		DMERR("%s: start takes secondary and all, nothing else",
+		      dm_device_name(r->md));
+		return -EINVAL;
+	}
+	return pair_act(r, ACTION_START, all);
+}
+
+static int message_checkpoint(struct replication *r, unsigned int argc,
+			      char **argv, char *result, unsigned int maxlen)
+{
+	return act(r, ACTION_CHECKPOINT, argc, argv);
+}
+
+static int message_stop(struct replication *r, unsigned int argc, char **argv,
+			char *result, unsigned int maxlen)
+{
+	return act(r, ACTION_STOP, argc, argv);
+}
+
+static int message_failover(struct replication *r, unsigned int argc,
+			    char **argv, char *result, unsigned int maxlen)
+{
+	return act(r, ACTION_FAILOVER, argc, argv);
+}
+
+static int message_promote(struct replication *r, unsigned int argc,
+			   char **argv, char *result, unsigned int maxlen)
+{
+	return act(r, ACTION_PROMOTE, argc, argv);
+}
+
+static int message_get_error(struct replication *r, unsigned int argc,
+			     char **argv, char *result, unsigned int maxlen)
+{
+	bool all = take_all(&argc, argv);
+	struct first_error e;
+	unsigned int sz = 0;
+	int error;
+
+	if (argc > 1) {
+		DMERR("%s: get_error takes no argument but all",
+		      dm_device_name(r->md));
+		return -EINVAL;
+	}
+	error = pair_get_error(r, all, &e);
+	if (error) {
+		DMERR("%s: cannot get_error in stage none: send start first",
+		      dm_device_name(r->md));
+		return error;
+	}
+	if (!e.total)
+		DMEMIT("none");
+	else
+		DMEMIT("%d %s sector %llu total %llu", e.error,
+		       error_names[e.class], (unsigned long long)e.sector,
+		       e.total);
+	return ANSWERED;
+}
+
+static int message_clear_error(struct replication *r, unsigned int argc,
+			       char **argv, char *result, unsigned int maxlen)
+{
+	pair_clear_error(r);
+	return 0;
+}
+
+static int parse_on_off(struct replication *r, const char *what,
+			const char *value)
+{
+	if (!strcasecmp(value, "on"))
+		return 1;
+	if (!strcasecmp(value, "off"))
+		return 0;
+	DMERR("%s: %s must be on or off", dm_device_name(r->md), what);
+	return -EINVAL;
+}
+
+static int message_guard(struct replication *r, unsigned int argc, char **argv,
+			 char *result, unsigned int maxlen)
+{
+	int on = parse_on_off(r, "guard", argv[1]);
+
+	return on < 0 ? on : pair_guard(r, on);
+}
+
+static int message_set(struct replication *r, unsigned int argc, char **argv,
+		       char *result, unsigned int maxlen)
+{
+	struct tunables t = *present_tunables(r);
+	const struct flag *flag = find_flag(argv[1]);
+	char *why = "unknown name; there are hold_mib, checkpoint_timeout_ms, commit_rate_mib, on_capture_error, autostart, discard_passdown";
+	int found;
+
+	if (flag) {
+		found = parse_on_off(r, flag->name, argv[2]);
+		if (found < 0)
+			return found;
+		*flag_in(&t, flag) = found;
+	} else {
+		found = parse_valued(&t, argv[1], argv[2], &why);
+		if (found) {
+			DMERR("%s: cannot set %.32s: %s",
+			      dm_device_name(r->md), argv[1], why);
+			return -EINVAL;
+		}
+	}
+	pair_set(r, &t);
+	return 0;
+}
+
+static int message_rejoin(struct replication *r, unsigned int argc,
+			  char **argv, char *result, unsigned int maxlen)
+{
+	return pair_rejoin(r);
+}
+
+struct message {
+	const char *name;
+	unsigned int min;
+	unsigned int max;
+	bool for_view;
+	int (*fn)(struct replication *r, unsigned int argc, char **argv,
+		  char *result, unsigned int maxlen);
+};
+
+static const struct message messages[] = {
+	{ "start", 1, 3, true, message_start },
+	{ "checkpoint", 1, 2, true, message_checkpoint },
+	{ "stop", 1, 2, true, message_stop },
+	{ "failover", 1, 2, true, message_failover },
+	{ "promote", 1, 2, true, message_promote },
+	{ "get_error", 1, 2, true, message_get_error },
+	{ "clear_error", 1, 1, true, message_clear_error },
+	{ "guard", 2, 2, true, message_guard },
+	{ "set", 3, 3, true, message_set },
+	{ "rejoin", 1, 1, false, message_rejoin },
+};
+
+static int replication_message(struct dm_target *ti, unsigned int argc,
+			       char **argv, char *result, unsigned int maxlen)
+{
+	struct replication *r = ti->private;
+	const char *device = dm_device_name(r->md);
+	const struct message *m;
+
+	for (m = messages; m < messages + ARRAY_SIZE(messages); m++)
+		if (!strcasecmp(argv[0], m->name))
+			break;
+	if (m == messages + ARRAY_SIZE(messages)) {
+		DMERR("%s: unknown message %.32s; a view takes start, checkpoint, stop, failover, promote, guard, get_error, clear_error, set; an origin rejoin",
+		      device, argv[0]);
+		return -EINVAL;
+	}
+	if (m->for_view != r->is_view) {
+		DMERR("%s: %s must be sent to the pair's %s", device, m->name,
+		      m->for_view ? "view" : "origin");
+		return -EINVAL;
+	}
+	if (argc < m->min || argc > m->max) {
+		DMERR("%s: %s takes %u to %u arguments, there are %u", device,
+		      m->name, m->min - 1, m->max - 1, argc - 1);
+		return -EINVAL;
+	}
+	return m->fn(r, argc, argv, result, maxlen);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * The module
+ *---------------------------------------------------------------------------
+ */
+static struct target_type replication_target = {
+	.name = "replication",
+	.version = {1, 0, 0},
+	.features = DM_TARGET_SINGLETON | DM_TARGET_ALWAYS_WRITEABLE,
+	.module = THIS_MODULE,
+	.ctr = replication_ctr,
+	.dtr = replication_dtr,
+	.map = replication_map,
+	.end_io = replication_end_io,
+	.presuspend = replication_presuspend,
+	.presuspend_undo = replication_presuspend_undo,
+	.postsuspend = replication_postsuspend,
+	.preresume = replication_preresume,
+	.resume = replication_resume,
+	.status = replication_status,
+	.message = replication_message,
+	.iterate_devices = replication_iterate_devices,
+	.io_hints = replication_io_hints,
+};
+
+static int __init replication_init(void)
+{
+	int r;
+
+	if (!hold_mib_total)
+		hold_mib_total = totalram_pages() / 20 >> (20 - PAGE_SHIFT);
+	r = overlay_setup();
+	if (r)
+		return r;
+	r = dm_register_target(&replication_target);
+	if (r)
+		overlay_teardown();
+	return r;
+}
+
+static void __exit replication_exit(void)
+{
+	dm_unregister_target(&replication_target);
+	overlay_teardown();
+}
+
+module_init(replication_init);
+module_exit(replication_exit);
+
+module_param(hold_mib_total, ulong, 0644);
+MODULE_PARM_DESC(hold_mib_total,
+		 "MiB that the captures of all pairs may take together (0: 5 % of memory)");
+
+MODULE_ALIAS("dm-replication");
+MODULE_AUTHOR("the dm-replication authors");
+MODULE_DESCRIPTION(DM_NAME " replication: a frozen, writable, promotable view of a replica");
+MODULE_LICENSE("GPL");

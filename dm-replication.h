@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * dm-replication: the types that all files share.
+ *
+ * Copyright (C) the dm-replication authors
+ */
+#ifndef DM_REPLICATION_H
+#define DM_REPLICATION_H
+
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/device-mapper.h>
+#include <linux/dm-kcopyd.h>
+#include <linux/list.h>
+#include <linux/llist.h>
+#include <linux/mutex.h>
+#include <linux/percpu.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "dm-replication-overlay.h"
+
+#define DM_MSG_PREFIX "replication"
+
+/**
+ * DOC: the life of a request, and the locks, on one page
+ *
+ * map      request_init, request_admit: count in, full barrier, look whether
+ *          newcomers are deferred. If so: count out and park, else route.
+ * route    by the stage of routing (pair->route), which cannot change while a
+ *          request is counted; only drop_view turns running into invalid.
+ *          Nothing here sleeps or waits for memory when called from map: what
+ *          cannot be had at once is had by the worker (ready_work), to which
+ *          request_continue() hands the request.
+ * wait     an origin write that waits (for a capture, for pages, for tracked
+ *          reads) stays counted and sleeps nowhere: rq->pending counts what it
+ *          waits for, and who brings that to zero hands it to the worker.
+ * end_io   leaves its lists, sets its bits, records its error, counts out.
+ *
+ * Locks, outermost first:
+ *   group->mutex		members of the group; transitions with "all"
+ *   pair->mutex		transitions, tables, joining; ascending dev_t
+ *   registry_mutex		all pairs, their targets, groups by name
+ *   then, each for itself (none is taken inside another, but for the park
+ *   lock's and the bucket's use of the lockless ready list):
+ *   leaf->lock			renewal and removal of a leaf; process context
+ *   bucket->lock, irqsave	tracked reads, waiting writes, captures
+ *   cow->lock, irqsave		pages, held captures, who waits for pages
+ *   pair->stage_lock, irqsave	stage, route, first error
+ *   pair->park_lock, irqsave	parked requests
+ * None of the mutexes is taken in map, end_io, presuspend, or by a worker that
+ * a drain waits for.
+ */
+
+enum stage {
+	STAGE_NONE,
+	STAGE_RUNNING,
+	STAGE_FAILOVER,
+	STAGE_FAILOVER_FAILED,
+	STAGE_DONE,
+	STAGE_STOPPED,
+	STAGE_INVALID,
+	NR_STAGES
+};
+
+enum error_class {
+	ERROR_CAPTURE,		/* reading old data from secondary */
+	ERROR_SPILL,		/* hidden: writing old data, reading it back */
+	ERROR_ACTIVE,
+	ERROR_SECONDARY,
+	ERROR_COMMIT,
+	ERROR_FORWARD,
+	ERROR_ORIGIN,		/* the origin went away while running */
+	NR_ERROR_CLASSES
+};
+
+/* What a table line or a "set" message can choose. */
+struct tunables {
+	bool autostart;
+	bool drop_view;			/* on_capture_error */
+	bool discard_passdown;
+	unsigned int hold_mib;
+	unsigned int checkpoint_timeout_ms;
+	unsigned int commit_rate_mib;
+};
+
+/**
+ * struct group - pairs that make their transitions together
+ * @list: all groups, by name (registry_mutex)
+ * @name: as the table lines spell it
+ * @refs: targets that name it (registry_mutex)
+ * @mutex: orders transitions with "all" and changes of @pairs
+ * @pairs: its members, ascending by their secondary's dev_t
+ */
+struct group {
+	struct list_head list;
+	char *name;
+	unsigned int refs;
+	struct mutex mutex;
+	struct list_head pairs;
+};
+
+/**
+ * struct replication - one target: a table's view or origin
+ * @pair: what it belongs to
+ * @list: on pair->targets (registry_mutex)
+ * @ti: the target
+ * @md: the mapped device, to tell a reload from a rival
+ * @is_view: mode secondary, else origin
+ * @active: (view)
+ * @hidden: (view)
+ * @secondary: both
+ * @group: (view) or NULL
+ * @block_shift: (view) log2 of sectors per block
+ * @tunables: (view) as loaded
+ * @guarded: (view) loaded with the guard on
+ * @fenced: (origin) loaded fenced
+ * @resumed: resume was called before
+ */
+struct replication {
+	struct pair *pair;
+	struct list_head list;
+	struct dm_target *ti;
+	struct mapped_device *md;
+	bool is_view;
+	struct dm_dev *active;
+	struct dm_dev *hidden;
+	struct dm_dev *secondary;
+	struct group *group;
+	unsigned int block_shift;
+	struct tunables tunables;
+	bool guarded;
+	bool fenced;
+	bool resumed;
+};
+
+/* Stretches are hashed into buckets; one more bucket takes the wide reads. */
+#define NR_BUCKETS	256
+
+/**
+ * struct bucket - who reads and who waits in some stretches of secondary
+ * @lock: guards all members; irqsave, never nested
+ * @seq: grows with every node that joins
+ * @reads: tracked view reads
+ * @writes: origin writes that wait for older tracked reads
+ * @captures: captures being read (not in the bucket of the wide reads)
+ */
+struct bucket {
+	spinlock_t lock;
+	unsigned long seq;
+	struct list_head reads;
+	struct list_head writes;
+	struct list_head captures;
+};
+
+/* A request's place in a bucket. */
+struct track {
+	struct list_head list;
+	struct repl_request *rq;
+	struct bucket *bucket;		/* NULL: in none */
+	unsigned long seq;
+};
+
+/**
+ * struct repl_request - per-bio data of both targets
+ * @pair: its pair
+ * @ready: on pair->ready, for the worker
+ * @sector: its first sector; a remapped bio forgets it
+ * @sectors: its length
+ * @done: sectors already dealt with, for who comes back for the rest
+ * @releases: pair->releases when it was admitted, see request_park()
+ * @pending: what it waits for, plus one while it is being routed
+ * @status: the first error of its parts
+ * @route: the stage by which it was routed
+ * @step: how far an origin write has come
+ * @class: whom to blame for an error of the bio itself
+ * @is_view: view or origin
+ * @counted: counted in, must be counted out
+ * @entered: counted into its leaves (view write during a commit)
+ * @to_active: sets active bits when the bio itself ends well
+ * @denied: waited for pages in vain; @status says why
+ * @track: places in buckets: of a tracked read, or of a waiting write
+ * @wait: on a capture's waiters or on the pool's
+ * @need: pages it waits for
+ * @granted: pages it waited for and got
+ */
+struct repl_request {
+	struct pair *pair;
+	struct llist_node ready;
+	sector_t sector;
+	unsigned int sectors;
+	unsigned int done;
+	unsigned long releases;
+	atomic_t pending;
+	blk_status_t status;
+	u8 route;
+	u8 step;
+	u8 class;
+	bool is_view:1;
+	bool counted:1;
+	bool entered:1;
+	bool to_active:1;
+	bool tracked:1;
+	bool denied:1;
+	struct track track[2];
+	struct list_head wait;
+	unsigned int need;
+	struct list_head granted;
+};
+
+/**
+ * struct cow - captures of a pair
+ * @lock: guards the lists and numbers; irqsave
+ * @free: pages in nobody's hands
+ * @held: published captures in memory, oldest first
+ * @waiters: requests that wait for pages, first come first served
+ * @nr_free: pages on @free
+ * @nr_idle: the least that @nr_free was since the last trim
+ * @nr_pages: pages that the pool owns, wherever they are
+ * @nr_held: pages published and still in memory
+ * @nr_spilling: of those, pages on their way to hidden
+ * @nr_spills: spill writes in flight
+ * @spill_failed: the last spill failed; next try for a new waiter or later
+ * @spill_again: jiffies of "later"
+ * @limit: pages that may be held (hold_mib)
+ * @grace: pages whose slots were cleared, readers may still copy from them
+ * @grace_next: those that came after the running grace period began
+ * @grace_running: an RCU callback is pending
+ * @rcu: the callback
+ * @captures: number of pages captured since start
+ * @spills: number of spill writes since start
+ * @through: captures to be written to hidden before their write may go on
+ * @work: spills; runs on pair->io_wq
+ * @capture_bios: front pad: struct capture
+ * @spill_bios: front pad: struct spill
+ */
+struct cow {
+	spinlock_t lock;
+	struct list_head free;
+	struct list_head held;
+	struct list_head waiters;
+	unsigned int nr_free;
+	unsigned int nr_idle;
+	unsigned int nr_pages;
+	unsigned int nr_held;
+	unsigned int nr_spilling;
+	unsigned int nr_spills;
+	bool spill_failed;
+	unsigned long spill_again;
+	unsigned int limit;
+	struct list_head grace;
+	struct list_head grace_next;
+	bool grace_running;
+	struct rcu_head rcu;
+	atomic64_t captures;
+	atomic64_t spills;
+	struct llist_head through;
+	struct work_struct work;
+	struct bio_set capture_bios;
+	struct bio_set spill_bios;
+};
+
+/**
+ * struct commit - failover's copying
+ * @work: the worker, on pair->slow_wq
+ * @kcopyd: copies active and hidden to secondary
+ * @bios: writes of held pages to secondary
+ * @wait: the worker waits here, for writers, copies, resume; and who suspends
+ * @suspended: between presuspend and resume: start no new extent
+ * @closing: the view is going away: neither pause nor pace
+ * @copying: leaves are locked, copies in flight
+ * @to_commit: sectors in both sets when the failover began
+ */
+struct commit {
+	struct work_struct work;
+	struct dm_kcopyd_client *kcopyd;
+	struct bio_set bios;
+	wait_queue_head_t wait;
+	bool suspended;
+	bool closing;
+	bool copying;
+	u64 to_commit;
+};
+
+/* Requests counted in and out, per CPU; see pair_drain(). */
+struct inflight {
+	unsigned long in;
+	unsigned long out;
+};
+
+/* The first error since start, and how many there were. */
+struct first_error {
+	int error;
+	enum error_class class;
+	sector_t sector;
+	u64 total;
+};
+
+/**
+ * struct pair - what joins one view and one origin
+ * @list: all pairs (registry_mutex)
+ * @targets: all tables' targets, live or not (registry_mutex)
+ * @key: dev_t of secondary
+ * @name: the same, for the log
+ * @mutex: serialises transitions, and joining and leaving
+ * @view: the live view or NULL (changes under @mutex)
+ * @origin: the live origin or NULL (changes under @mutex)
+ * @active: (valid while there is a view)
+ * @hidden: (valid while there is a view)
+ * @secondary: where everything ends
+ * @tunables: the live view's, as "set" has changed them
+ * @group: the live view's group or NULL (changes under its mutex)
+ * @group_list: on group->pairs
+ * @stage_lock: guards @stage, @route, @error; irqsave
+ * @stage: what status shows
+ * @route: by which requests are routed; lags behind @stage only while the
+ *         drain of a failover lasts
+ * @fenced: origin requests are refused
+ * @guarded: the replica is known inconsistent
+ * @no_drop: a failover is beginning: drop_view has no effect any more
+ * @undrained: the commit ended beside view reads of active and hidden
+ * @other_loaded: a table with other devices waits to be resumed
+ * @origin_lost: the origin left while running; its writes may have gone round
+ * @error: the first error
+ * @stage_since: when the overlay was last emptied (ktime, ns)
+ * @deferred_at: when newcomers were deferred (ktime, ns)
+ * @pause_last: microseconds that the last transition deferred newcomers
+ * @pause_longest: the longest such time since start
+ * @inflight: requests counted in and out
+ * @deferring: newcomers park
+ * @draining: somebody waits in @drain_wait
+ * @park_lock: guards @parked, @releases; irqsave
+ * @parked: requests that wait for a release
+ * @releases: number of releases so far
+ * @ready: requests for @ready_work
+ * @overlay: the two sets
+ * @buckets: tracked reads, waiting writes, captures
+ * @wide: the bucket of reads over more than two stretches
+ * @runs: bios for parts of requests; front pad: struct run
+ * @changing: the transition under way has deferred this pair
+ * @next: what the transition under way has decided for this pair
+ * @io_wq: what requests need: @ready_work, cow.work
+ * @slow_wq: what may take long: the commit, @after_work, @reclaim_work
+ * @view_open: what keeps the view open from failover to done
+ * @cache_stale: the page caches of view and origin are out of date
+ * @after_work: after a transition: event, page cache, dropping @view_open
+ * @reclaim_work: frees (and discards) leaves of older epochs, spare pages
+ */
+struct pair {
+	struct list_head list;
+	struct list_head targets;
+	dev_t key;
+	char name[24];
+
+	struct mutex mutex;
+	struct replication *view;
+	struct replication *origin;
+	struct block_device *active;
+	struct block_device *hidden;
+	struct block_device *secondary;
+	struct tunables tunables;
+	struct group *group;
+	struct list_head group_list;
+
+	spinlock_t stage_lock;
+	enum stage stage;
+	enum stage route;
+	bool fenced;
+	bool guarded;
+	bool no_drop;
+	bool undrained;
+	bool other_loaded;
+	bool origin_lost;
+	struct first_error error;
+	u64 stage_since;
+	u64 pause_last;
+	u64 pause_longest;
+
+	struct inflight __percpu *inflight;
+	bool deferring;
+	bool draining;
+	u64 deferred_at;
+	wait_queue_head_t drain_wait;
+	spinlock_t park_lock;
+	struct bio_list parked;
+	unsigned long releases;
+	struct llist_head ready;
+	struct work_struct ready_work;
+
+	struct overlay overlay;
+	struct bucket buckets[NR_BUCKETS];
+	struct bucket wide;
+	struct bio_set runs;
+	struct cow cow;
+	struct commit commit;
+
+	struct workqueue_struct *io_wq;
+	struct workqueue_struct *slow_wq;
+	bool changing;
+	int next;
+	void *view_open;
+	bool cache_stale;
+	struct work_struct after_work;
+	struct delayed_work reclaim_work;
+};
+
+static inline struct bio *request_bio(struct repl_request *rq)
+{
+	return dm_bio_from_per_bio_data(rq, sizeof(struct repl_request));
+}
+
+static inline sector_t request_end(struct repl_request *rq)
+{
+	return rq->sector + rq->sectors;
+}
+
+/* dm-replication-request.c */
+extern const char * const stage_names[NR_STAGES];
+extern const char * const error_names[NR_ERROR_CLASSES];
+void request_init(struct repl_request *rq, struct replication *r,
+		  struct bio *bio);
+int request_admit(struct repl_request *rq);
+void request_count_out(struct repl_request *rq);
+int request_park(struct repl_request *rq);
+void request_continue(struct repl_request *rq);
+void request_put(struct repl_request *rq);
+int request_end_with(struct repl_request *rq, blk_status_t status);
+void request_track(struct repl_request *rq);
+void request_untrack(struct repl_request *rq);
+bool request_wait_for_reads(struct repl_request *rq);
+struct bucket *pair_bucket(struct pair *pair, unsigned long index);
+void pair_init_requests(struct pair *pair);
+void pair_count_in(struct pair *pair);
+void pair_count_out(struct pair *pair);
+void pair_defer(struct pair *pair);
+int pair_drain(struct pair *pair, unsigned long deadline);
+void pair_drain_forever(struct pair *pair);
+void pair_undefer(struct pair *pair);
+void pair_release_parked(struct pair *pair);
+void pair_record_error(struct pair *pair, enum error_class class, int error,
+		       sector_t sector);
+bool pair_invalidate(struct pair *pair);
+void pair_set_stage(struct pair *pair, enum stage stage, enum stage route);
+
+/* dm-replication-cow.c */
+extern unsigned long hold_mib_total;
+int cow_init(struct pair *pair);
+void cow_exit(struct pair *pair);
+int cow_fill(struct pair *pair);
+void cow_set_limit(struct pair *pair, unsigned int hold_mib);
+int cow_save(struct repl_request *rq, gfp_t gfp);
+unsigned int cow_copy_held(struct repl_request *rq, struct bio *bio,
+			   unsigned int done, unsigned int n,
+			   unsigned int *missing);
+void cow_drop_held(struct pair *pair);
+void cow_collect(struct pair *pair, struct leaf *leaf, struct list_head *pages);
+void cow_retire(struct pair *pair, struct list_head *pages);
+struct page *cow_page(struct leaf *leaf, unsigned int page);
+void cow_kick(struct pair *pair);
+bool cow_trim(struct pair *pair);
+
+/* dm-replication-commit.c */
+int commit_init(struct pair *pair);
+void commit_exit(struct pair *pair);
+void commit_start(struct pair *pair);
+void commit_suspend(struct pair *pair);
+void commit_wait_suspended(struct pair *pair);
+void commit_resume(struct pair *pair);
+void commit_close(struct pair *pair);
+
+/* dm-replication-io.c */
+int route_init(struct pair *pair);
+void route_exit(struct pair *pair);
+int route_map(struct replication *r, struct bio *bio);
+int route_end_io(struct replication *r, struct bio *bio, blk_status_t *error);
+
+/* dm-replication-pair.c */
+enum action {
+	ACTION_START,
+	ACTION_CHECKPOINT,
+	ACTION_STOP,
+	ACTION_FAILOVER,
+	ACTION_PROMOTE,
+	NR_ACTIONS
+};
+
+int pair_attach(struct replication *r, const char *group);
+void pair_detach(struct replication *r);
+int pair_preresume(struct replication *r);
+void pair_resume(struct replication *r);
+int pair_act(struct replication *r, enum action action, bool all);
+int pair_rejoin(struct replication *r);
+int pair_guard(struct replication *r, bool on);
+void pair_set(struct replication *r, const struct tunables *t);
+int pair_get_error(struct replication *r, bool all, struct first_error *e);
+void pair_clear_error(struct replication *r);
+
+#endif
