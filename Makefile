@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What a person types. What the kernel builds is in Kbuild.
+#
+# KVER=  another installed kernel than the newest one (headers and image)
+# T=     one test of tests/functional, by its name without .t
+# J=     how many test machines run at a time
+# N=     how many operations soak-model compares
+
+J ?= 2
+N ?= 1000000
+T ?= *
+tests := $(T:%=tests/functional/%.t)
+
+all: modules tools ## build the module dm-repl.ko and the tools (default)
+
+modules: need-build ## build dm-repl.ko for kernel KVER
+	kver=$$(tests/vm/kver) && \
+	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) modules
+
+tools: need-build ## build the programs of user space
+	$(MAKE) -C tools
+
+tests/lib/blkio: tests/lib/blkio.c
+	$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+install: all ## install the module for kernel KVER, and the tools
+	kver=$$(tests/vm/kver) && \
+	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) modules_install
+	$(MAKE) -C tools install
+
+demo: all need-vm tests/lib/blkio ## watch the main job on real files, in a virtual machine
+	tests/demo/run
+
+check: all need-vm tests/lib/blkio ## run the tests in virtual machines (T=name runs one)
+	tests/check -j $(J) $(tests)
+
+check-unit: need-unit ## run the overlay's unit tests (KUnit, KASAN)
+	tests/unit/run
+
+check-mutants: all need-vm tests/lib/blkio ## show that the tests turn red for each mutant
+	tests/mutants/run
+
+soak-model: all need-vm tests/lib/blkio ## compare N= random operations with the model
+	tests/soak-model $(N)
+
+lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, shellcheck, ...
+	tests/lint
+
+deps: ## install every Debian package that any verb needs
+	tests/vm/deps
+
+clean: ## remove what was built
+	-kver=$$(tests/vm/kver) && \
+	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) clean
+	$(MAKE) -C tools clean
+	rm -f tests/lib/blkio
+
+help: ## list these verbs
+	@echo "Verbs of this Makefile:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+	while IFS='|' read -r verb words; do printf '  make %-14s %s\n' "$$verb" "$$words"; done
+	@sed -n 's/^# \([A-Z]*\)=  */\1=|/p' Makefile | \
+	while IFS='|' read -r name words; do printf '  %-19s %s\n' "$$name" "$$words"; done
+
+need-%:
+	@tests/vm/deps $*
+
+.PHONY: all modules tools install demo check check-unit check-mutants \
+	soak-model lint deps clean help

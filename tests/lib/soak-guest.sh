@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The part of soak-model in the guest: OPERATIONS SECONDS SEED. Prints what
+# dmrepl-verify prints; a run that fails ends it.
+
+. "$(dirname "$0")/guest.sh"
+
+left=$1 until=$((SECONDS + $2)) seed=$3
+RANDOM=$((seed % 32768))
+
+pick()
+{
+	local -a words=("$@")
+
+	echo "${words[RANDOM % $#]}"
+}
+
+# disk ROLE SECTORS READ_MS WRITE_MS: sets DISK
+disk()
+{
+	local size
+
+	null_disk "n$1$count" 24 blocksize="$block" discard="$(pick 0 1)"
+	size=$2
+	dmsetup create "$1" --table "0 $size delay $DISK 0 $3 $DISK 0 $4"
+	DISK=/dev/mapper/$1
+}
+
+# Devices of one length, one or two of them slow now and then.
+make_disks()
+{
+	local sectors read_ms=0 write_ms=0
+
+	block=$(pick 512 512 4096)
+	sectors=$((24576 + 8 * (RANDOM % 2048)))
+	[ "$block" = 4096 ] || sectors=$((sectors + RANDOM % 8))
+	[ $((RANDOM % 4)) -ne 0 ] || read_ms=4
+	[ $((RANDOM % 4)) -ne 0 ] || write_ms=8
+	disk active "$sectors" 0 0
+	active=$DISK
+	disk hidden "$sectors" 0 "$write_ms"
+	hidden=$DISK
+	disk secondary "$sectors" "$read_ms" 0
+	secondary=$DISK
+	slow=$((read_ms + write_ms))
+}
+
+one_run()
+{
+	local -a args
+	local out status=0 ops=6000
+
+	[ "$slow" = 0 ] || ops=1500
+	args=(--ops "$ops" --max-kib "$(pick 64 1024 1024 3072)")
+	args+=(--end "$(pick failover failover promote stop)")
+	case $((RANDOM % 3)) in
+	0) args+=(--vary-hold) ;;
+	1) args+=(--threads "$(pick 3 6 12)") ;;
+	2) args+=(--threads "$(pick 4 8)" --vary-hold "$(pick --overlap --vary-hold)") ;;
+	esac
+	echo "# block $block, slow $slow, ${args[*]}, seed $seed" >&2
+	out=$(/repo/tools/dmrepl-verify model --view /dev/mapper/s-view \
+		--origin /dev/mapper/s-origin --secondary "$secondary" \
+		"${args[@]}" --seed "$seed" 2>&1) || status=$?
+	grep -v '^begin ' <<<"$out"
+	left=$((left - ops))
+	return "$status"
+}
+
+count=0
+while [ "$left" -gt 0 ] && [ "$SECONDS" -lt "$until" ]; do
+	count=$((count + 1))
+	seed=$((seed + 1))
+	make_disks
+	pair s "$active" "$hidden" "$secondary" -- hold_mib "$(pick 0 1 2 32)"
+	one_run || exit 1
+	unpair s
+	dmsetup remove active
+	dmsetup remove hidden
+	dmsetup remove secondary
+	for role in active hidden secondary; do
+		null_gone "n$role$count"
+	done
+done
+exit 0
