@@ -407,7 +407,7 @@ static sector_t page_sector(unsigned long index, unsigned int page)
 
 /* Fill a bio with pages; the last page of the device may be a short one. */
 static void fill_bio(struct pair *pair, struct bio *bio, sector_t sector,
-		      struct list_head *pages)
+		     struct list_head *pages)
 {
 	sector_t left = pair->overlay.sectors - sector;
 	unsigned int n;
@@ -500,7 +500,7 @@ static void capture_read(struct bio *bio)
 		capture_failed(c, ERROR_CAPTURE, bio->bi_status);
 		return;
 	}
-	if (READ_ONCE(cow->limit) && rcu_access_pointer(c->leaf->slots)) {
+	if (READ_ONCE(cow->limit) && READ_ONCE(c->leaf->slots)) {
 		publish(c, true);
 		finish_capture(c);
 		return;
@@ -519,7 +519,7 @@ static void write_through(struct pair *pair)
 	llist_for_each_entry_safe(c, next, nodes, through) {
 		bio_reset(&c->bio, pair->hidden, REQ_OP_WRITE);
 		fill_bio(pair, &c->bio, page_sector(c->index, c->first),
-			  &c->pages);
+			 &c->pages);
 		c->bio.bi_end_io = capture_written;
 		submit_bio_noacct(&c->bio);
 	}

@@ -141,7 +141,7 @@ static void free_leaf_512(struct rcu_head *rcu)
 {
 	struct leaf *leaf = container_of(rcu, struct leaf, rcu);
 
-	kfree((__force void *)leaf->slots);
+	kfree(leaf->slots);
 	kmem_cache_free(leaf_cache[0], leaf);
 }
 
@@ -149,7 +149,7 @@ static void free_leaf_4096(struct rcu_head *rcu)
 {
 	struct leaf *leaf = container_of(rcu, struct leaf, rcu);
 
-	kfree((__force void *)leaf->slots);
+	kfree(leaf->slots);
 	kmem_cache_free(leaf_cache[1], leaf);
 }
 
@@ -157,7 +157,7 @@ static void free_leaf_4096(struct rcu_head *rcu)
 static void put_leaf(struct overlay *o, struct leaf *leaf)
 {
 	atomic_long_dec(&o->nr_leaves);
-	if (rcu_access_pointer(leaf->slots))
+	if (leaf->slots)
 		atomic_long_dec(&o->nr_slots);
 	call_rcu(&leaf->rcu, o->block_shift ? free_leaf_4096 : free_leaf_512);
 }
@@ -289,12 +289,12 @@ static int get_slots(struct overlay *o, struct leaf *leaf, gfp_t gfp)
 {
 	void **slots;
 
-	if (rcu_access_pointer(leaf->slots))
+	if (READ_ONCE(leaf->slots))
 		return 0;
 	slots = kcalloc(LEAF_PAGES, sizeof(*slots), gfp);
 	if (!slots)
 		return -ENOMEM;
-	if (cmpxchg((__force void ***)&leaf->slots, NULL, slots))
+	if (cmpxchg(&leaf->slots, NULL, slots))
 		kfree(slots);		/* somebody else was faster */
 	else
 		atomic_long_inc(&o->nr_slots);
@@ -496,7 +496,7 @@ bool overlay_needs_saving(struct overlay *o, struct leaf *leaf,
  */
 void *overlay_held(struct leaf *leaf, unsigned int page)
 {
-	void **slots = (__force void **)rcu_dereference(leaf->slots);
+	void **slots = READ_ONCE(leaf->slots);
 
 	/* The saved bit before the slot; pairs with overlay_set_saved(). */
 	smp_rmb();
@@ -590,9 +590,9 @@ void overlay_set_saved(struct overlay *o, struct leaf *leaf,
  */
 void overlay_set_slot(struct leaf *leaf, unsigned int page, void *held)
 {
-	void **slots = (__force void **)rcu_access_pointer(leaf->slots);
+	void **slots = READ_ONCE(leaf->slots);
 
-	if (slots)
+	if (slots)	/* what @held points to before the pointer */
 		smp_store_release(&slots[page], held);
 }
 

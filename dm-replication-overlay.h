@@ -15,11 +15,11 @@
 
 /* A stretch is what one leaf describes: 1 MiB, counted in sectors. */
 #define STRETCH_SHIFT		11
-#define STRETCH_SECTORS		(1U << STRETCH_SHIFT)
+#define STRETCH_SECTORS		2048U
 
 /* A cow page is what a capture saves at once: 4 KiB, counted in sectors. */
 #define COW_PAGE_SHIFT		3
-#define COW_PAGE_SECTORS	(1U << COW_PAGE_SHIFT)
+#define COW_PAGE_SECTORS	8U
 #define COW_PAGE_BYTES		(COW_PAGE_SECTORS << 9)
 #define LEAF_PAGES		(STRETCH_SECTORS >> COW_PAGE_SHIFT)
 
@@ -45,8 +45,8 @@ enum overlay_class {
  */
 struct leaf {
 	unsigned long epoch;
-	void __rcu **slots;
-	spinlock_t lock;
+	void **slots;
+	spinlock_t lock;	/* renewal, claim, removal */
 	bool dead;
 	bool busy;
 	bool locked;

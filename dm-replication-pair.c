@@ -419,7 +419,7 @@ static bool same_devices(struct replication *a, struct replication *b)
 static int check_reload(struct replication *r, struct replication *old)
 {
 	if (r->is_view != old->is_view) {
-		r->ti->error = "A view cannot become an origin, nor an origin a view: remove the device first";
+		r->ti->error = "A view and an origin cannot become each other";
 		return -EINVAL;
 	}
 	if (!is_at_rest(READ_ONCE(old->pair->stage)) && !same_devices(r, old)) {
@@ -531,11 +531,11 @@ static void leave_view(struct pair *pair)
 	stage = READ_ONCE(pair->stage);
 	lost = atomic64_read(&pair->overlay.active);
 	if (stage == STAGE_FAILOVER_FAILED)
-		DMERR("%s: the view is gone before its failover could be repeated: %llu of its sectors and %llu of the last checkpoint are lost",
+		DMERR("%s: the view left a failed failover: lost %llu own, %llu saved sectors",
 		      pair->name, lost,
 		      (u64)atomic64_read(&pair->overlay.saved));
 	else if (stage == STAGE_RUNNING || stage == STAGE_INVALID)
-		DMWARN("%s: the view is removed, %llu sectors that it has written are dropped",
+		DMWARN("%s: the view is removed, %llu sectors of its own are dropped",
 		       pair->name, lost);
 	if (stage != STAGE_DONE)
 		pair_set_stage(pair, STAGE_NONE, STAGE_NONE);
@@ -558,7 +558,7 @@ static void leave_origin(struct pair *pair)
 		return;
 	pair->origin_lost = true;
 	pair_record_error(pair, ERROR_ORIGIN, -ENODEV, 0);
-	DMWARN("%s: the origin is removed while the view runs: the view stays as it is; bring an origin back, or fail over",
+	DMWARN("%s: the origin left while running: bring one back, or fail over",
 	       pair->name);
 }
 
@@ -632,7 +632,7 @@ static int take_view(struct pair *pair, struct replication *r)
 
 	if (pair->view && !is_at_rest(READ_ONCE(pair->stage)) &&
 	    !same_devices(r, pair->view)) {
-		DMERR("%s: cannot resume: devices and length can change only in stage none, done or stopped, it is %s",
+		DMERR("%s: cannot resume other devices in stage %s, only in none, done, stopped",
 		      dm_device_name(r->md), stage_names[pair->stage]);
 		return -EBUSY;
 	}
@@ -719,7 +719,7 @@ static const char *check_start(struct pair *pair, int *error)
 	if (pair->fenced)
 		return "the origin is fenced; send it rejoin first";
 	if (pair->other_loaded)
-		return "a table with other devices is loaded; resume or clear it first";
+		return "a table with other devices is loaded; resume or clear it";
 	*error = -ENODEV;
 	if (!pair->origin)
 		return "it has no origin; make one on its secondary device";
@@ -727,12 +727,12 @@ static const char *check_start(struct pair *pair, int *error)
 	if (bdev_nr_sectors(pair->active) != r->ti->len ||
 	    bdev_nr_sectors(pair->hidden) != r->ti->len ||
 	    bdev_nr_sectors(pair->secondary) != r->ti->len)
-		return "a device has changed its length; all must be as long as the view";
+		return "a device has changed its length; all must be equal";
 	return NULL;
 }
 
 /* Return: the next stage, IGNORED, or a negative errno, with the reason. */
-static int decide(struct pair *pair, enum action action, const char **why)
+static int decide(struct pair *pair, enum transition action, const char **why)
 {
 	enum stage stage = READ_ONCE(pair->stage);
 	int next = action_table[action][stage], error;
@@ -741,7 +741,7 @@ static int decide(struct pair *pair, enum action action, const char **why)
 	if (next < 0 || next == IGNORED)
 		return next;
 	if (pair->guarded && action != ACTION_FAILOVER) {
-		*why = "it is guarded: its replica is inconsistent; send guard off when it is whole again";
+		*why = "its replica is inconsistent; send guard off when it is whole";
 		return -EBUSY;
 	}
 	if (action == ACTION_START) {
@@ -749,14 +749,14 @@ static int decide(struct pair *pair, enum action action, const char **why)
 		return *why ? error : next;
 	}
 	if (pair->origin_lost && action != ACTION_FAILOVER) {
-		*why = "its origin is gone, writes may have gone round it; bring an origin back";
+		*why = "its origin is gone; bring one back";
 		return -ENODEV;
 	}
 	return next;
 }
 
 /* Return: 0, or the errno of the first pair that refuses; then none changes. */
-static int decide_all(struct pair **pairs, unsigned int n, enum action action)
+static int decide_all(struct pair **pairs, unsigned int n, enum transition action)
 {
 	const char *why;
 	unsigned int i;
@@ -779,8 +779,11 @@ static u64 seconds_since_checkpoint(struct pair *pair)
 		       NSEC_PER_SEC);
 }
 
+#define PROMOTE_TEXT							\
+	"%s: promote: dropping %llu sectors written by the view in the %llu s since the checkpoint; failover would keep them"
+
 /* Everything is drained: the change itself. */
-static void change(struct pair *pair, enum action action)
+static void change(struct pair *pair, enum transition action)
 {
 	if (action == ACTION_START) {
 		spin_lock_irq(&pair->stage_lock);
@@ -793,8 +796,8 @@ static void change(struct pair *pair, enum action action)
 		pair->commit.to_commit = 0;
 	}
 	if (action == ACTION_PROMOTE) {
-		DMINFO("%s: promote: dropping %llu sectors that the view has written in the %llu s since the checkpoint; failover would keep them",
-		       pair->name, (u64)atomic64_read(&pair->overlay.active),
+		DMINFO(PROMOTE_TEXT, pair->name,
+		       (u64)atomic64_read(&pair->overlay.active),
 		       seconds_since_checkpoint(pair));
 		WRITE_ONCE(pair->fenced, true);
 	}
@@ -836,12 +839,18 @@ static int open_views(struct pair **pairs, unsigned int n)
 	return 0;
 }
 
+#define FAILOVER_TEXT							\
+	"%s: failover: undoing %llu sectors replicated in the %llu s since the checkpoint; promote would keep them"
+
 static void begin_failover(struct pair *pair)
 {
-	if (pair->stage == STAGE_RUNNING)
-		DMINFO("%s: failover: undoing %llu sectors replicated in the %llu s since the checkpoint; promote would keep them; a crash before it is done leaves secondary mixed",
-		       pair->name, (u64)atomic64_read(&pair->overlay.saved),
+	if (pair->stage == STAGE_RUNNING) {
+		DMINFO(FAILOVER_TEXT, pair->name,
+		       (u64)atomic64_read(&pair->overlay.saved),
 		       seconds_since_checkpoint(pair));
+		DMWARN("%s: a crash before the failover is done leaves secondary mixed",
+		       pair->name);
+	}
 	/* The fence first: who comes now hears it and does not park. */
 	WRITE_ONCE(pair->fenced, true);
 	pair_defer(pair);
@@ -896,7 +905,7 @@ static int drain_all(struct pair **pairs, unsigned int n, unsigned int ms)
 
 /* All mutexes are held. */
 static int act_on_pairs(struct pair **pairs, unsigned int n,
-			enum action action, unsigned int ms)
+			enum transition action, unsigned int ms)
 {
 	unsigned int noio, i;
 	int error;
@@ -1019,7 +1028,7 @@ static int check_live(struct replication *r)
  *
  * Return: 0, or a negative errno; then nothing has changed.
  */
-int pair_act(struct replication *r, enum action action, bool all)
+int pair_act(struct replication *r, enum transition action, bool all)
 {
 	struct group *g = all ? r->group : NULL;
 	struct pair **pairs;
@@ -1058,7 +1067,8 @@ static void autostart(struct pair *pair)
 		error = act_on_pairs(&pair, 1, ACTION_START,
 				     pair->tunables.checkpoint_timeout_ms);
 		if (error)
-			DMWARN("%s: autostart failed: %d", pair->name, error);
+			DMWARN("%s: it did not start by itself: %d", pair->name,
+			       error);
 	}
 	mutex_unlock(&pair->mutex);
 }

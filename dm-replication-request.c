@@ -210,7 +210,6 @@ void request_init(struct repl_request *rq, struct replication *r,
 	rq->entered = false;
 	rq->to_active = false;
 	rq->tracked = false;
-	rq->denied = false;
 	rq->track[0].bucket = NULL;
 	rq->track[1].bucket = NULL;
 	INIT_LIST_HEAD(&rq->granted);

@@ -12,9 +12,9 @@
 
 #include "dm-replication.h"
 
-#define MAX_HOLD_MIB		(1U << 20)
+#define MAX_HOLD_MIB		1048576U
 #define MAX_TIMEOUT_MS		(24U * 3600 * 1000)
-#define MAX_RATE_MIB		(1U << 20)
+#define MAX_RATE_MIB		1048576U
 #define MAX_FEATURE_ARGS	32
 #define MAX_GROUP_NAME		64
 
@@ -128,6 +128,10 @@ static int parse_valued(struct tunables *t, const char *name,
  * Table lines
  *---------------------------------------------------------------------------
  */
+#define TUNABLES							\
+	"hold_mib, checkpoint_timeout_ms, commit_rate_mib, on_capture_error, autostart, discard_passdown"
+#define VIEW_FEATURES	TUNABLES ", group, guarded"
+
 static int parse_view_feature(struct replication *r, const char *name,
 			      struct dm_arg_set *as, const char **group,
 			      char **error)
@@ -144,7 +148,7 @@ static int parse_view_feature(struct replication *r, const char *name,
 		return 0;
 	}
 	if (!strcasecmp(name, "metadata")) {
-		*error = "metadata is not supported yet: leave it out; the overlay does not survive a crash";
+		*error = "metadata is not supported yet, leave it out";
 		return -EINVAL;
 	}
 	if (!strcasecmp(name, "group")) {
@@ -156,7 +160,7 @@ static int parse_view_feature(struct replication *r, const char *name,
 	}
 	found = parse_valued(&r->tunables, name, dm_shift_arg(as), error);
 	if (found == -ENOENT)
-		*error = "Unknown feature; mode secondary has autostart, group, hold_mib, on_capture_error, checkpoint_timeout_ms, commit_rate_mib, discard_passdown, guarded";
+		*error = "Unknown feature; there are " VIEW_FEATURES;
 	return found ? -EINVAL : 0;
 }
 
@@ -175,7 +179,8 @@ static int parse_features(struct replication *r, struct dm_arg_set *as,
 			  const char **group, char **error)
 {
 	static const struct dm_arg counts[] = {
-		{ 0, MAX_FEATURE_ARGS, "The number of feature arguments must be a number from 0 to 32" },
+		{ 0, MAX_FEATURE_ARGS,
+		  "The number of feature arguments must be from 0 to 32" },
 	};
 	struct dm_arg_set features;
 	unsigned int argc = 0;
@@ -289,7 +294,7 @@ static int check_lengths(struct replication *r, char **error)
 	}
 	if (equal)
 		return 0;
-	*error = "Lengths differ: the table line and all its devices must be equally long (dm-linear trims a device)";
+	*error = "Lengths differ: table line and devices must be equally long";
 	return -EINVAL;
 }
 
@@ -322,7 +327,7 @@ static int check_geometry(struct replication *r, char **error)
 	if (r->is_view && (same(r->active, r->hidden) ||
 			   same(r->active, r->secondary) ||
 			   same(r->hidden, r->secondary))) {
-		*error = "Active, hidden and secondary must be three different devices, not parts of one another";
+		*error = "Active, hidden and secondary must be three separate devices";
 		return -EINVAL;
 	}
 	if (r->ti->len & ((block >> SECTOR_SHIFT) - 1)) {
@@ -707,7 +712,7 @@ static bool take_all(unsigned int *argc, char **argv)
 	return true;
 }
 
-static int act(struct replication *r, enum action action, unsigned int argc,
+static int act(struct replication *r, enum transition action, unsigned int argc,
 	       char **argv)
 {
 	bool all = take_all(&argc, argv);
@@ -825,7 +830,7 @@ static int message_set(struct replication *r, unsigned int argc, char **argv,
 {
 	struct tunables t = *present_tunables(r);
 	const struct flag *flag = find_flag(argv[1]);
-	char *why = "unknown name; there are hold_mib, checkpoint_timeout_ms, commit_rate_mib, on_capture_error, autostart, discard_passdown";
+	char *why = "unknown name; there are " TUNABLES;
 	int found;
 
 	if (flag) {
@@ -873,6 +878,9 @@ static const struct message messages[] = {
 	{ "rejoin", 1, 1, false, message_rejoin },
 };
 
+#define VIEW_MESSAGES							\
+	"start, checkpoint, stop, failover, promote, guard, get_error, clear_error, set; for an origin rejoin"
+
 static int replication_message(struct dm_target *ti, unsigned int argc,
 			       char **argv, char *result, unsigned int maxlen)
 {
@@ -884,7 +892,7 @@ static int replication_message(struct dm_target *ti, unsigned int argc,
 		if (!strcasecmp(argv[0], m->name))
 			break;
 	if (m == messages + ARRAY_SIZE(messages)) {
-		DMERR("%s: unknown message %.32s; a view takes start, checkpoint, stop, failover, promote, guard, get_error, clear_error, set; an origin rejoin",
+		DMERR("%s: unknown message %.32s; there are " VIEW_MESSAGES,
 		      device, argv[0]);
 		return -EINVAL;
 	}

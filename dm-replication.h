@@ -96,7 +96,7 @@ struct group {
 	struct list_head list;
 	char *name;
 	unsigned int refs;
-	struct mutex mutex;
+	struct mutex mutex;		/* transitions with "all", members */
 	struct list_head pairs;
 };
 
@@ -146,7 +146,7 @@ struct replication {
  * @captures: captures being read (not in the bucket of the wide reads)
  */
 struct bucket {
-	spinlock_t lock;
+	spinlock_t lock;		/* all members */
 	unsigned long seq;
 	struct list_head reads;
 	struct list_head writes;
@@ -178,7 +178,7 @@ struct track {
  * @counted: counted in, must be counted out
  * @entered: counted into its leaves (view write during a commit)
  * @to_active: sets active bits when the bio itself ends well
- * @denied: waited for pages in vain; @status says why
+ * @tracked: a read that stands in buckets
  * @track: places in buckets: of a tracked read, or of a waiting write
  * @wait: on a capture's waiters or on the pool's
  * @need: pages it waits for
@@ -201,7 +201,6 @@ struct repl_request {
 	bool entered:1;
 	bool to_active:1;
 	bool tracked:1;
-	bool denied:1;
 	struct track track[2];
 	struct list_head wait;
 	unsigned int need;
@@ -235,7 +234,7 @@ struct repl_request {
  * @spill_bios: front pad: struct spill
  */
 struct cow {
-	spinlock_t lock;
+	spinlock_t lock;		/* the lists and numbers */
 	struct list_head free;
 	struct list_head held;
 	struct list_head waiters;
@@ -329,14 +328,18 @@ struct first_error {
  * @inflight: requests counted in and out
  * @deferring: newcomers park
  * @draining: somebody waits in @drain_wait
+ * @drain_wait: where it waits
  * @park_lock: guards @parked, @releases; irqsave
  * @parked: requests that wait for a release
  * @releases: number of releases so far
  * @ready: requests for @ready_work
+ * @ready_work: routes them
  * @overlay: the two sets
  * @buckets: tracked reads, waiting writes, captures
  * @wide: the bucket of reads over more than two stretches
  * @runs: bios for parts of requests; front pad: struct run
+ * @cow: captures
+ * @commit: failover's copying
  * @changing: the transition under way has deferred this pair
  * @next: what the transition under way has decided for this pair
  * @io_wq: what requests need: @ready_work, cow.work
@@ -352,7 +355,7 @@ struct pair {
 	dev_t key;
 	char name[24];
 
-	struct mutex mutex;
+	struct mutex mutex;		/* transitions, joining, leaving */
 	struct replication *view;
 	struct replication *origin;
 	struct block_device *active;
@@ -362,7 +365,7 @@ struct pair {
 	struct group *group;
 	struct list_head group_list;
 
-	spinlock_t stage_lock;
+	spinlock_t stage_lock;		/* stage, route, error */
 	enum stage stage;
 	enum stage route;
 	bool fenced;
@@ -381,7 +384,7 @@ struct pair {
 	bool draining;
 	u64 deferred_at;
 	wait_queue_head_t drain_wait;
-	spinlock_t park_lock;
+	spinlock_t park_lock;		/* parked, releases */
 	struct bio_list parked;
 	unsigned long releases;
 	struct llist_head ready;
@@ -475,7 +478,7 @@ int route_map(struct replication *r, struct bio *bio);
 int route_end_io(struct replication *r, struct bio *bio, blk_status_t *error);
 
 /* dm-replication-pair.c */
-enum action {
+enum transition {
 	ACTION_START,
 	ACTION_CHECKPOINT,
 	ACTION_STOP,
@@ -488,7 +491,7 @@ int pair_attach(struct replication *r, const char *group);
 void pair_detach(struct replication *r);
 int pair_preresume(struct replication *r);
 void pair_resume(struct replication *r);
-int pair_act(struct replication *r, enum action action, bool all);
+int pair_act(struct replication *r, enum transition action, bool all);
 int pair_rejoin(struct replication *r);
 int pair_guard(struct replication *r, bool on);
 void pair_set(struct replication *r, const struct tunables *t);
