@@ -397,7 +397,7 @@ static void do_commit(struct work_struct *work)
  */
 void commit_start(struct pair *pair)
 {
-	queue_work(pair->slow_wq, &pair->commit.work);
+	queue_work(pair->commit_wq, &pair->commit.work);
 }
 
 /**

@@ -506,7 +506,7 @@ static void capture_read(struct bio *bio)
 		return;
 	}
 	if (llist_add(&c->through, &cow->through))
-		queue_work(c->owner->pair->io_wq, &cow->work);
+		queue_work(c->owner->pair->cow_wq, &cow->work);
 }
 
 /* hold_mib 0: the old data is in hidden before its write is let through. */
@@ -798,7 +798,7 @@ void cow_kick(struct pair *pair)
 		  READ_ONCE(pair->route) == STAGE_INVALID);
 	spin_unlock_irqrestore(&cow->lock, flags);
 	if (wanted)
-		queue_work(pair->io_wq, &cow->work);
+		queue_work(pair->cow_wq, &cow->work);
 }
 
 /* Called with the lock held: the neighbour, if it can go along. */

@@ -253,20 +253,35 @@ static struct pair *find_pair(dev_t key)
 	return NULL;
 }
 
+static struct workqueue_struct *make_queue(struct pair *pair,
+					   const char *what, unsigned int flags)
+{
+	return alloc_workqueue("dm-repl-%s/%s",
+			       WQ_UNBOUND | WQ_MEM_RECLAIM | flags, 0, what,
+			       pair->name);
+}
+
+static void destroy_queues(struct pair *pair)
+{
+	struct workqueue_struct *queues[] = {
+		pair->commit_wq, pair->slow_wq, pair->cow_wq, pair->io_wq,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(queues); i++)
+		if (queues[i])
+			destroy_workqueue(queues[i]);
+}
+
 static int make_queues(struct pair *pair)
 {
-	pair->io_wq = alloc_workqueue("dm-repl-io/%s",
-				      WQ_UNBOUND | WQ_HIGHPRI | WQ_MEM_RECLAIM,
-				      0, pair->name);
-	pair->slow_wq = alloc_workqueue("dm-repl-slow/%s",
-					WQ_UNBOUND | WQ_MEM_RECLAIM, 0,
-					pair->name);
-	if (pair->io_wq && pair->slow_wq)
+	pair->io_wq = make_queue(pair, "io", WQ_HIGHPRI);
+	pair->cow_wq = make_queue(pair, "cow", 0);
+	pair->commit_wq = make_queue(pair, "commit", 0);
+	pair->slow_wq = make_queue(pair, "slow", 0);
+	if (pair->io_wq && pair->cow_wq && pair->commit_wq && pair->slow_wq)
 		return 0;
-	if (pair->io_wq)
-		destroy_workqueue(pair->io_wq);
-	if (pair->slow_wq)
-		destroy_workqueue(pair->slow_wq);
+	destroy_queues(pair);
 	return -ENOMEM;
 }
 
@@ -296,8 +311,7 @@ out_with_cow:
 out_with_route:
 	route_exit(pair);
 out_with_queues:
-	destroy_workqueue(pair->slow_wq);
-	destroy_workqueue(pair->io_wq);
+	destroy_queues(pair);
 out_with_inflight:
 	free_percpu(pair->inflight);
 	return r;
@@ -333,8 +347,7 @@ static void destroy_pair(struct pair *pair)
 	cancel_delayed_work_sync(&pair->reclaim_work);
 	/* Who counted out may still be waking a drainer, or queueing work. */
 	synchronize_rcu();
-	destroy_workqueue(pair->slow_wq);
-	destroy_workqueue(pair->io_wq);
+	destroy_queues(pair);
 	if (pair->view_open)
 		compat_close_bdev(pair->view_open);
 	commit_exit(pair);

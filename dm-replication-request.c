@@ -196,6 +196,9 @@ void pair_undefer(struct pair *pair)
 void request_init(struct repl_request *rq, struct replication *r,
 		  struct bio *bio)
 {
+	/* Nobody polls for what the worker submits, nor for parts. */
+	bio->bi_opf &= ~REQ_POLLED;
+
 	rq->pair = r->pair;
 	rq->sector = bio->bi_iter.bi_sector;
 	rq->sectors = bio_sectors(bio);

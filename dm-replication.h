@@ -229,7 +229,7 @@ struct repl_request {
  * @captures: number of pages captured since start
  * @spills: number of spill writes since start
  * @through: captures to be written to hidden before their write may go on
- * @work: spills; runs on pair->io_wq
+ * @work: spills; runs on pair->cow_wq
  * @capture_bios: front pad: struct capture
  * @spill_bios: front pad: struct spill
  */
@@ -261,7 +261,7 @@ struct cow {
 
 /**
  * struct commit - failover's copying
- * @work: the worker, on pair->slow_wq
+ * @work: the worker, on pair->commit_wq
  * @kcopyd: copies active and hidden to secondary
  * @bios: writes of held pages to secondary
  * @wait: the worker waits here, for writers, copies, resume; and who suspends
@@ -342,8 +342,11 @@ struct first_error {
  * @commit: failover's copying
  * @changing: the transition under way has deferred this pair
  * @next: what the transition under way has decided for this pair
- * @io_wq: what requests need: @ready_work, cow.work
- * @slow_wq: what may take long: the commit, @after_work, @reclaim_work
+ * @io_wq: @ready_work; each of the four has a rescuer of its own, since what
+ *         one of them waits for may be another's work
+ * @cow_wq: cow.work
+ * @commit_wq: commit.work
+ * @slow_wq: @after_work, @reclaim_work
  * @view_open: what keeps the view open from failover to done
  * @cache_stale: the page caches of view and origin are out of date
  * @after_work: after a transition: event, page cache, dropping @view_open
@@ -398,6 +401,8 @@ struct pair {
 	struct commit commit;
 
 	struct workqueue_struct *io_wq;
+	struct workqueue_struct *cow_wq;
+	struct workqueue_struct *commit_wq;
 	struct workqueue_struct *slow_wq;
 	bool changing;
 	int next;
