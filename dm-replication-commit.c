@@ -264,6 +264,7 @@ static void pace(struct walk *w, unsigned int sectors)
 	struct commit *c = &w->pair->commit;
 	unsigned int rate = READ_ONCE(w->pair->tunables.commit_rate_mib);
 	unsigned long due;
+	long left;
 
 	if (rate != w->rate) {
 		w->rate = rate;
@@ -279,10 +280,13 @@ static void pace(struct walk *w, unsigned int sectors)
 		return;
 	/* No leaf stays locked while nothing is copied. */
 	retire_all(w);
+	left = due - jiffies;
+	if (left <= 0)
+		return;
 	wait_event_idle_timeout(c->wait, READ_ONCE(c->closing) ||
 				READ_ONCE(c->suspended) ||
 				READ_ONCE(w->pair->tunables.commit_rate_mib) !=
-				rate, due - jiffies);
+				rate, left);
 }
 
 static unsigned int leaf_sectors(struct pair *pair, struct leaf *leaf)

@@ -4,6 +4,7 @@
 # The part of soak-model in the guest: OPERATIONS SECONDS SEED. Prints what
 # dmrepl-verify prints; a run that fails ends it.
 
+# shellcheck source=tests/lib/guest.sh
 . "$(dirname "$0")/guest.sh"
 
 left=$1 until=$((SECONDS + $2)) seed=$3

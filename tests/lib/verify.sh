@@ -65,7 +65,7 @@ fresh_pair()
 	local name=$1
 
 	shift
-	pair "$name" "${used[@]}" -- "$@"
+	pair "$name" "${used[@]}" -- "$@" || bail "no pair of ${used[*]} with $*"
 }
 
 # model_runs TEXT "PAIR FEATURES" ARGS...: five seeds on fresh pairs, with each

@@ -38,7 +38,7 @@ KUNIT_ARRAY_PARAM(geometry, geometries, geometry_name);
  * @interrupt: what the interrupt does
  * @ticks: how often it did
  * @wrong: what it or a thread found wrong, counted
- * @next: the next block the interrupt will set
+ * @at: the block that is being set
  * @quiet: nothing may be found in the overlay at the moment
  * @admission: held for reading by whom the pair would have admitted
  * @stop: threads shall end
@@ -50,7 +50,7 @@ struct race {
 	void (*interrupt)(struct race *race);
 	unsigned long ticks;
 	atomic_t wrong;
-	unsigned int next;
+	unsigned int at;
 	bool quiet;
 	struct rw_semaphore admission;
 	bool stop;
@@ -199,35 +199,34 @@ static void renewal_never_shows_old_bits(struct kunit *test)
 	stop_interrupts(test);
 }
 
-/* The interrupt sets the odd blocks while the test sets the even ones. */
-static void set_an_odd_block(struct race *race)
+/*
+ * The test sets the even blocks; the interrupt sets the odd one beside, in the
+ * same word of the bitmap.
+ */
+static void set_the_block_beside(struct race *race)
 {
 	struct bench *b = race->b;
-	unsigned int s = (race->next % (b->sectors / b->block) | 1) * b->block;
+	unsigned int s = race->at + b->block;
 
 	if (race->quiet)
 		return;
 	overlay_set_active(&b->o, s, b->block);
-	race->next += 2;
+	bench_mark(b, s, b->block, MODEL_ACTIVE, &b->active);
 }
 
 static void expect_odd_blocks(struct kunit *test)
 {
 	struct bench *b = race.b;
-	unsigned int blocks = b->sectors / b->block;
-	unsigned int odd = min(race.next, blocks) / 2;
-	unsigned int i, run, s, found = 0;
+	unsigned int s, run, lost = 0;
 
-	for (i = 0; i < odd; i++) {
-		s = (2 * i + 1) * b->block;
-		rcu_read_lock();
-		found += overlay_classify(&b->o, s, b->block, &run) ==
-			 OVERLAY_ACTIVE;
-		rcu_read_unlock();
-	}
-	KUNIT_ASSERT_EQ(test, found, odd);
-	KUNIT_ASSERT_EQ(test, atomic64_read(&b->o.active),
-			(blocks / 2 + odd) * b->block);
+	rcu_read_lock();
+	for (s = b->block; s < b->sectors; s += 2 * b->block)
+		lost += b->model[s] && overlay_classify(&b->o, s, b->block,
+							&run) != OVERLAY_ACTIVE;
+	rcu_read_unlock();
+	KUNIT_ASSERT_EQ(test, lost, 0);
+	KUNIT_ASSERT_EQ(test, (u64)atomic64_read(&b->o.active),
+			b->sectors / 2 + b->active);
 }
 
 static void setting_bits_loses_none(struct kunit *test)
@@ -237,17 +236,18 @@ static void setting_bits_loses_none(struct kunit *test)
 	unsigned int s;
 
 	race.quiet = true;
-	start_interrupts(set_an_odd_block);
+	start_interrupts(set_the_block_beside);
 	while (go_on(began)) {
 		KUNIT_ASSERT_EQ(test, overlay_get_range(&b->o, 0, b->sectors,
 							GFP_KERNEL), 0);
-		race.next = 0;
-		WRITE_ONCE(race.quiet, false);
-		for (s = 0; s < b->sectors; s += 2 * b->block)
+		for (s = 0; s < b->sectors; s += 2 * b->block) {
+			WRITE_ONCE(race.at, s);
+			WRITE_ONCE(race.quiet, false);
 			overlay_set_active(&b->o, s, b->block);
+		}
 		WRITE_ONCE(race.quiet, true);
 		expect_odd_blocks(test);
-		overlay_new_epoch(&b->o);
+		bench_new_epoch(b);
 	}
 	stop_interrupts(test);
 }
