@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# For guest scripts: disks that can be broken, stopped and mended while a pair
+# uses them, and what view and secondary must contain. Needs guest.sh.
+#
+# A model is a file: $SCRATCH/view and $SCRATCH/secondary. A write that must
+# succeed changes the device and the file alike.
+
+SCRATCH=${SCRATCH:-/dev/shm}
+declare -A RAW_DISK MODEL_DISK BROKEN
+
+# faulty NAME SIZE_MIB [KEY=VALUE]...: /dev/mapper/NAME over a disk in memory.
+faulty()
+{
+	local name=$1 total
+
+	null_disk "${name}0" "${@:2}" || return
+	RAW_DISK[$name]=$DISK
+	total=$(sectors "$DISK")
+	dmsetup create --concise "$name-bad,,,,0 $total error;$name,,,,0 $total linear $DISK 0"
+	DISK=/dev/mapper/$name
+}
+
+# bad_sectors NAME FIRST COUNT: they fail below everything, until all_well.
+bad_sectors()
+{
+	null_bad "${1}0" "+$2-$(($2 + $3 - 1))"
+}
+
+# all_well NAME FIRST COUNT
+all_well()
+{
+	null_bad "${1}0" "-$2-$(($2 + $3 - 1))"
+}
+
+# The table line of a fault.
+fault_line()
+{
+	local name=$1 kind=$2 first=$3 count=$4 raw=${RAW_DISK[$1]}
+	local bad=/dev/mapper/$1-bad
+
+	case $kind in
+	all) echo "$first $count error" ;;
+	# dm-flakey fails no reads alone; dm-delay has a disk for each direction
+	reads) echo "$first $count delay $bad $first 0 $raw $first 0" ;;
+	writes) echo "$first $count flakey $raw $first 0 100 1 error_writes" ;;
+	hold-reads) echo "$first $count delay $raw $first 60000 $raw $first 0" ;;
+	hold-writes) echo "$first $count delay $raw $first 0 $raw $first 60000" ;;
+	late-reads) echo "$first $count delay $bad $first 60000 $raw $first 0" ;;
+	late-writes) echo "$first $count delay $raw $first 0 $bad $first 60000" ;;
+	*) diag "no such fault: $kind"; return 1 ;;
+	esac
+}
+
+# break_disk NAME KIND [FIRST COUNT]: from now on some requests to these sectors
+#   all, reads, writes		fail at once
+#   hold-reads, hold-writes	wait for a minute, or until the disk is mended
+#   late-reads, late-writes	wait likewise, and then fail
+break_disk()
+{
+	local name=$1 raw=${RAW_DISK[$1]} first=${3:-0} total=$DISK_SECTORS
+	local count=${4:-$total}
+
+	{
+		[ "$first" -eq 0 ] || echo "0 $first linear $raw 0"
+		fault_line "$name" "$2" "$first" "$count"
+		if [ $((first + count)) -lt "$total" ]; then
+			echo "$((first + count)) $((total - first - count))" \
+				"linear $raw $((first + count))"
+		fi
+	} >"$SCRATCH/table"
+	BROKEN[$name]=1
+	swap_table "$name" "$SCRATCH/table"
+}
+
+# Requests wait meanwhile; a resume with a new table suspends by itself.
+swap_table()
+{
+	dmsetup load "$1" "$2" && dmsetup resume --noflush --nolockfs "$1"
+}
+
+# mend NAME...: all is well again; what was held goes on.
+mend()
+{
+	local name
+
+	for name in "$@"; do
+		[ -n "${BROKEN[$name]:-}" ] || continue
+		BROKEN[$name]=
+		echo "0 $DISK_SECTORS linear ${RAW_DISK[$name]} 0" >"$SCRATCH/table"
+		swap_table "$name" "$SCRATCH/table"
+	done
+}
+
+held_at()
+{
+	[ "$(diskstat "/dev/mapper/$1" inflight)" -ge "$2" ]
+}
+
+# wait_held NAME N: N requests have come to the disk and have not left.
+wait_held()
+{
+	wait_until 10 held_at "$1" "$2" || diag "$1 has no $2 requests in flight"
+}
+
+# --- requests in the background ----------------------------------------------
+
+# begin NAME COMMAND...
+begin()
+{
+	local name=$1
+
+	shift
+	rm -f "$SCRATCH/$name.rc"
+	{
+		local status=0
+
+		"$@" >"$SCRATCH/$name.out" 2>&1 || status=$?
+		echo "$status" >"$SCRATCH/$name.new"
+		mv "$SCRATCH/$name.new" "$SCRATCH/$name.rc"
+	} &
+}
+
+has_ended()
+{
+	[ -e "$SCRATCH/$1.rc" ]
+}
+
+# outcome NAME [SECONDS]: prints OK, the errno's name, or "under way".
+outcome()
+{
+	local words
+
+	if ! wait_until "${2:-10}" has_ended "$1"; then
+		echo "under way"
+		return
+	fi
+	if [ "$(<"$SCRATCH/$1.rc")" = 0 ]; then
+		echo OK
+		return
+	fi
+	words=$(<"$SCRATCH/$1.out")
+	echo "${words##*: }"
+}
+
+# --- what must be where --------------------------------------------------------
+
+# model NAME SIZE_MIB: a file, also to be had as a disk
+model()
+{
+	truncate -s "$2M" "$SCRATCH/$1"
+	MODEL_DISK[$1]=$(losetup -f --show "$SCRATCH/$1")
+}
+
+# put view|origin BYTE OFFSET LENGTH: a write that must succeed.
+put()
+{
+	local model=$1
+
+	if ! stamp "/dev/mapper/p-$1" "$2" "$3" "$4" 2>"$SCRATCH/put.err"; then
+		ok 1 "a write of the $1 at $3, $4 long, succeeds"
+		diag "$(<"$SCRATCH/put.err")"
+		return 1
+	fi
+	[ "$model" != origin ] || model=secondary
+	stamp "${MODEL_DISK[$model]}" "$2" "$3" "$4"
+}
+
+# A transition: what the one model is, the other becomes.
+model_checkpoint()
+{
+	cat "$SCRATCH/secondary" >"$SCRATCH/view"
+}
+
+model_failover()
+{
+	cat "$SCRATCH/view" >"$SCRATCH/secondary"
+}
+
+# holds DEVICE MODEL TEXT: every byte is as it must be.
+holds()
+{
+	part_holds "$1" "$2" 0 $((DISK_SECTORS * 512)) "$3"
+}
+
+# part_holds DEVICE MODEL OFFSET LENGTH TEXT; both in bytes
+part_holds()
+{
+	if blkio read "$1" "$3" "$4" 2>"$SCRATCH/read.err" |
+			cmp -n "$4" -i "0:$3" - "$SCRATCH/$2" >"$SCRATCH/cmp.out" 2>&1; then
+		ok 0 "$5"
+	else
+		ok 1 "$5"
+		diag "$(cat "$SCRATCH/read.err" "$SCRATCH/cmp.out")"
+	fi
+}
+
+# as_they_must TEXT: view and secondary are as their models say.
+as_they_must()
+{
+	holds /dev/mapper/p-view view "$1: the view is what it must be"
+	holds "${RAW_DISK[secondary]}" secondary "$1: secondary is what it must be"
+}
+
+# three_faulty SIZE_MIB [KEY=VALUE]...: active, hidden, secondary; all differ
+three_faulty()
+{
+	local name
+
+	DISK_SECTORS=$(($1 * 2048))
+	for name in active hidden secondary; do
+		faulty "$name" "$@" || return
+	done
+	stamp /dev/mapper/active 0xaa 0 "$1m"
+	stamp /dev/mapper/hidden 0xdd 0 "$1m"
+	model view "$1"
+	model secondary "$1"
+	head -c "$1M" /dev/urandom >"$SCRATCH/secondary"
+	dd if="$SCRATCH/secondary" of="${RAW_DISK[secondary]}" bs=1M oflag=direct status=none
+}
+
+# fresh [FEATURE]...: a running pair p over what secondary holds
+fresh()
+{
+	mend active hidden secondary
+	model_checkpoint
+	dmsetup create --concise "p-origin,,,,0 $DISK_SECTORS replication origin /dev/mapper/secondary;p-view,,,,0 $DISK_SECTORS replication secondary /dev/mapper/active /dev/mapper/hidden /dev/mapper/secondary $(($# + 1)) autostart $*"
+}
+
+gone()
+{
+	dmsetup remove p-view p-origin
+}
+
+# What get_error and status say.
+no_error()
+{
+	errors_are "$1" none "none 0"
+}
+
+# error_is TEXT CLASS SECTOR TOTAL [ERRNO]
+error_is()
+{
+	errors_are "$1" "${5:--5} $2 sector $3 total $4" "$2:${5:--5} $4"
+}
+
+errors_are()
+{
+	local values
+
+	is "$(msg p get_error)" "$2" "$1: get_error says so"
+	read -r -a values < <(dmsetup status --noflush p-view)
+	is "${values[5]} ${values[15]}" "$3" "$1: status says so"
+}
