@@ -164,8 +164,7 @@ static void commit_never_shows_saved_under_active(struct kunit *test)
 	start_interrupts(look_for_saved);
 	while (go_on(began)) {
 		fill(test);
-		index = 0;
-		while ((leaf = overlay_next(&b->o, &index))) {
+		for (index = 0; (leaf = overlay_next(&b->o, &index)); index++) {
 			overlay_lock_leaf(leaf);
 			overlay_clear_leaf(&b->o, index, leaf);
 			overlay_unlock_leaf(leaf);
