@@ -56,8 +56,11 @@ static void slot_put(struct slot *slot)
 {
 	struct pair *pair = slot->pair;
 
+	/* The worker, and then the pair, may end before the wake-up does. */
+	rcu_read_lock();
 	if (atomic_dec_and_test(&slot->pending))
 		wake_up(&pair->commit.wait);
+	rcu_read_unlock();
 }
 
 static void slot_error(struct slot *slot, sector_t sector, int error)
@@ -189,12 +192,13 @@ static bool retire_leaf(struct slot *slot)
 {
 	struct pair *pair = slot->pair;
 	LIST_HEAD(pages);
+	unsigned int n;
 
 	wait_event_idle(pair->commit.wait, !atomic_read(&slot->pending));
 	if (!slot->failed) {
-		cow_collect(pair, slot->leaf, &pages);
+		n = cow_collect(pair, slot->leaf, &pages);
 		overlay_clear_leaf(&pair->overlay, slot->index, slot->leaf);
-		cow_retire(pair, &pages);
+		cow_retire(pair, &pages, n);
 	}
 	overlay_unlock_leaf(slot->leaf);
 	slot->leaf = NULL;
@@ -353,11 +357,13 @@ static void end_commit(struct pair *pair)
 
 	if (drain) {
 		pair_defer(pair);
-		pair->undrained = pair_drain(pair,
-					     jiffies + msecs_to_jiffies(ms));
+		WRITE_ONCE(pair->undrained,
+			   pair_drain(pair, jiffies + msecs_to_jiffies(ms)));
 	} else {
-		pair->undrained = true;
+		WRITE_ONCE(pair->undrained, true);
 	}
+	/* Pairs with may_discard(): that before the leaves are stale. */
+	smp_wmb();
 	overlay_new_epoch(&pair->overlay);
 	spin_lock_irq(&pair->stage_lock);
 	memset(&pair->error, 0, sizeof(pair->error));
@@ -391,6 +397,8 @@ static void do_commit(struct work_struct *work)
 		      pair->name);
 	}
 	queue_work(pair->slow_wq, &pair->after_work);
+	WRITE_ONCE(c->running, false);
+	wake_up(&c->wait);
 }
 
 /**
@@ -401,6 +409,7 @@ static void do_commit(struct work_struct *work)
  */
 void commit_start(struct pair *pair)
 {
+	WRITE_ONCE(pair->commit.running, true);
 	queue_work(pair->commit_wq, &pair->commit.work);
 }
 
@@ -445,10 +454,14 @@ void commit_resume(struct pair *pair)
  */
 void commit_close(struct pair *pair)
 {
-	WRITE_ONCE(pair->commit.closing, true);
-	wake_up(&pair->commit.wait);
-	flush_work(&pair->commit.work);
-	WRITE_ONCE(pair->commit.closing, false);
+	struct commit *c = &pair->commit;
+
+	WRITE_ONCE(c->closing, true);
+	wake_up(&c->wait);
+	/* Idle: a long commit is not a hung task. Then its last lines. */
+	wait_event_idle(c->wait, !READ_ONCE(c->running));
+	flush_work(&c->work);
+	WRITE_ONCE(c->closing, false);
 }
 
 /**

@@ -351,14 +351,14 @@ bool cow_trim(struct pair *pair)
 static void grace_over(struct rcu_head *rcu)
 {
 	struct cow *cow = container_of(rcu, struct cow, rcu);
-	struct list_head *pos;
 	unsigned long flags;
 
 	spin_lock_irqsave(&cow->lock, flags);
-	list_for_each(pos, &cow->grace)
-		cow->nr_free++;
 	list_splice_tail_init(&cow->grace, &cow->free);
+	cow->nr_free += cow->nr_grace;
 	list_splice_init(&cow->grace_next, &cow->grace);
+	cow->nr_grace = cow->nr_grace_next;
+	cow->nr_grace_next = 0;
 	cow->grace_running = !list_empty(&cow->grace);
 	if (cow->grace_running)
 		call_rcu(&cow->rcu, grace_over);
@@ -367,14 +367,17 @@ static void grace_over(struct rcu_head *rcu)
 }
 
 /* Called with the lock held. */
-static void __begin_grace(struct cow *cow, struct list_head *pages)
+static void __begin_grace(struct cow *cow, struct list_head *pages,
+			  unsigned int n)
 {
 	lockdep_assert_held(&cow->lock);
 	if (cow->grace_running) {
 		list_splice_tail_init(pages, &cow->grace_next);
+		cow->nr_grace_next += n;
 		return;
 	}
 	list_splice_tail_init(pages, &cow->grace);
+	cow->nr_grace = n;
 	cow->grace_running = true;
 	call_rcu(&cow->rcu, grace_over);
 }
@@ -385,8 +388,14 @@ static void __begin_grace(struct cow *cow, struct list_head *pages)
  *---------------------------------------------------------------------------
  */
 
-/* Old data cannot be saved: fail the write, or give up the view. */
-static void deny(struct repl_request *rq, blk_status_t status)
+/**
+ * cow_deny - old data cannot be saved: fail the write, or give up the view
+ * @rq: the origin write
+ * @status: the error that it gets by policy fail
+ *
+ * Any context.
+ */
+void cow_deny(struct repl_request *rq, blk_status_t status)
 {
 	if (READ_ONCE(rq->pair->tunables.drop_view) &&
 	    pair_invalidate(rq->pair))
@@ -475,7 +484,7 @@ static void capture_failed(struct capture *c, enum error_class class,
 {
 	pair_record_error(c->owner->pair, class, blk_status_to_errno(status),
 			  page_sector(c->index, c->first));
-	deny(c->owner, status);
+	cow_deny(c->owner, status);
 	finish_capture(c);
 }
 
@@ -656,11 +665,13 @@ static int start_capture(struct repl_request *rq, struct leaf *leaf,
  * struct scan - where a write's look over its pages stands
  * @waits: how many things it has begun to wait for
  * @joined: one of them is somebody else's capture
+ * @for_pages: the one of them is pages
  * @gfp: how to allocate
  */
 struct scan {
 	int waits;
 	bool joined;
+	bool for_pages;
 	gfp_t gfp;
 };
 
@@ -694,6 +705,7 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 			if (!wait_for_pages(rq, n))
 				continue;
 			scan->waits++;
+			scan->for_pages = true;
 			return 1;
 		}
 		if (r < 0)
@@ -745,14 +757,17 @@ int cow_save(struct repl_request *rq, gfp_t gfp)
 	int r;
 
 	do {
-		if (READ_ONCE(rq->pair->route) == STAGE_INVALID)
-			return 0;
-		if (rq->status)
-			return blk_status_to_errno(rq->status);
+		r = blk_status_to_errno(rq->status);
+		if (r || READ_ONCE(rq->pair->route) == STAGE_INVALID) {
+			give_back_granted(rq);
+			return r;
+		}
 		scan = (struct scan){ .gfp = gfp };
 		atomic_set(&rq->pending, 1);
 		r = scan_range(rq, &scan);
-		give_back_granted(rq);
+		/* What has just been granted to who waits is not surplus. */
+		if (!scan.for_pages)
+			give_back_granted(rq);
 		if (!atomic_dec_and_test(&rq->pending))
 			return -EINPROGRESS;
 	} while (scan.waits);
@@ -863,7 +878,7 @@ static void spill_failed(struct spill *s, blk_status_t status)
 	spin_unlock_irqrestore(&cow->lock, flags);
 
 	list_for_each_entry_safe(rq, next, &waiters, wait) {
-		deny(rq, status);
+		cow_deny(rq, status);
 		request_put(rq);
 	}
 }
@@ -881,7 +896,7 @@ static void spill_done(struct spill *s)
 	cow->nr_spilling -= s->n;
 	cow->nr_spills--;
 	cow->spill_failed = false;
-	__begin_grace(cow, &s->pages);
+	__begin_grace(cow, &s->pages, s->n);
 	spin_unlock_irqrestore(&cow->lock, flags);
 	atomic64_inc(&cow->spills);
 }
@@ -1060,11 +1075,14 @@ struct page *cow_page(struct leaf *leaf, unsigned int page)
  * @pages: where to put them
  *
  * Process context. Before the leaf's saved bits are cleared.
+ *
+ * Return: how many there are.
  */
-void cow_collect(struct pair *pair, struct leaf *leaf, struct list_head *pages)
+unsigned int cow_collect(struct pair *pair, struct leaf *leaf,
+			 struct list_head *pages)
 {
 	struct cow *cow = &pair->cow;
-	unsigned int page;
+	unsigned int page, n = 0;
 	struct held *h;
 
 	spin_lock_irq(&cow->lock);
@@ -1074,21 +1092,24 @@ void cow_collect(struct pair *pair, struct leaf *leaf, struct list_head *pages)
 			continue;
 		h->listed = false;
 		list_move_tail(&h->list, pages);
-		cow->nr_held--;
+		n++;
 	}
+	cow->nr_held -= n;
 	spin_unlock_irq(&cow->lock);
+	return n;
 }
 
 /**
  * cow_retire - free collected pages after their last reader
  * @pair: the pair
  * @pages: from cow_collect(); their saved bits are cleared
+ * @n: how many
  */
-void cow_retire(struct pair *pair, struct list_head *pages)
+void cow_retire(struct pair *pair, struct list_head *pages, unsigned int n)
 {
 	spin_lock_irq(&pair->cow.lock);
-	if (!list_empty(pages))
-		__begin_grace(&pair->cow, pages);
+	if (n)
+		__begin_grace(&pair->cow, pages, n);
 	spin_unlock_irq(&pair->cow.lock);
 }
 
@@ -1182,8 +1203,9 @@ void cow_exit(struct pair *pair)
 	struct cow *cow = &pair->cow;
 
 	/* A callback may begin one more grace period. */
-	while (READ_ONCE(cow->grace_running))
+	do
 		rcu_barrier();
+	while (READ_ONCE(cow->grace_running));
 	free_held(&cow->held);
 	free_held(&cow->free);
 	atomic_long_sub(chargeable(cow->nr_pages), &total_pages);

@@ -364,9 +364,8 @@ static int origin_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 		r = cow_save(rq, gfp);
 		if (r == -ENOMEM && gfpflags_allow_blocking(gfp)) {
 			pair_record_error(pair, ERROR_CAPTURE, r, rq->sector);
-			if (READ_ONCE(pair->tunables.drop_view) &&
-			    pair_invalidate(pair))
-				r = 0;
+			cow_deny(rq, BLK_STS_RESOURCE);
+			r = blk_status_to_errno(rq->status);
 		}
 		if (r)
 			return r;

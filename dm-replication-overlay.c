@@ -116,11 +116,11 @@ void overlay_init(struct overlay *o)
 
 /**
  * overlay_configure - give an overlay its length and block
- * @o: an overlay without leaves, or one that nobody uses at the moment
+ * @o: an overlay that nobody uses at the moment
  * @sectors: length of the device
  * @block_shift: log2 of sectors per block: 0 or 3
  *
- * May sleep. Drops every leaf if the block changes.
+ * May sleep. Drops every leaf.
  *
  * Return: 0, or -EINVAL for a block that is neither 512 nor 4096 bytes.
  */
@@ -129,10 +129,8 @@ int overlay_configure(struct overlay *o, sector_t sectors,
 {
 	if (block_shift && block_shift != COW_PAGE_SHIFT)
 		return -EINVAL;
-	if (block_shift != o->block_shift) {
-		overlay_exit(o);
-		o->block_shift = block_shift;
-	}
+	overlay_exit(o);
+	o->block_shift = block_shift;
 	o->sectors = sectors;
 	return 0;
 }
@@ -196,9 +194,15 @@ static bool leaf_is_current(struct overlay *o, struct leaf *leaf)
 
 static struct leaf *find_leaf(struct overlay *o, unsigned long index)
 {
-	struct leaf *leaf = xa_load(&o->leaves, index);
+	struct leaf *leaf;
 
-	return leaf && leaf_is_current(o, leaf) ? leaf : NULL;
+	/* One of an older epoch may go at any time. */
+	rcu_read_lock();
+	leaf = xa_load(&o->leaves, index);
+	if (leaf && !leaf_is_current(o, leaf))
+		leaf = NULL;
+	rcu_read_unlock();
+	return leaf;
 }
 
 /**
@@ -746,8 +750,11 @@ bool overlay_enter(struct overlay *o, sector_t sector, unsigned int n)
 	unsigned long first = sector >> STRETCH_SHIFT;
 	unsigned long last = (sector + n - 1) >> STRETCH_SHIFT;
 	unsigned long index;
+	bool locked = false;
 	struct leaf *leaf;
 
+	/* The end of a commit may make the leaves stale beside us. */
+	rcu_read_lock();
 	for (index = first; index <= last; index++) {
 		leaf = find_leaf(o, index);
 		if (leaf)
@@ -755,13 +762,13 @@ bool overlay_enter(struct overlay *o, sector_t sector, unsigned int n)
 	}
 	/* Counted in before the locks are looked at: overlay_lock_leaf(). */
 	smp_mb();
-	for (index = first; index <= last; index++) {
+	for (index = first; index <= last && !locked; index++) {
 		leaf = find_leaf(o, index);
 		/* Acquire: unlocked means cleared, see overlay_unlock_leaf(). */
-		if (leaf && smp_load_acquire(&leaf->locked))
-			return false;
+		locked = leaf && smp_load_acquire(&leaf->locked);
 	}
-	return true;
+	rcu_read_unlock();
+	return !locked;
 }
 
 /**
@@ -781,6 +788,7 @@ bool overlay_leave(struct overlay *o, sector_t sector, unsigned int n)
 	struct leaf *leaf;
 	bool wake = false;
 
+	rcu_read_lock();
 	for (; index <= last; index++) {
 		leaf = find_leaf(o, index);
 		/* The value-returning atomic orders the test of the lock. */
@@ -788,6 +796,7 @@ bool overlay_leave(struct overlay *o, sector_t sector, unsigned int n)
 		    READ_ONCE(leaf->locked))
 			wake = true;
 	}
+	rcu_read_unlock();
 	return wake;
 }
 

@@ -139,12 +139,26 @@ static void forget_cache(struct replication *r)
 		invalidate_bdev(dm_disk(r->md)->part0);
 }
 
+static bool is_committing(struct pair *pair)
+{
+	enum stage stage = READ_ONCE(pair->stage);
+
+	return stage == STAGE_FAILOVER || stage == STAGE_FAILOVER_FAILED;
+}
+
 static void do_after_work(struct work_struct *work)
 {
 	struct pair *pair = container_of(work, struct pair, after_work);
 	void *opened = NULL;
-	enum stage stage;
 
+	mutex_lock(&pair->mutex);
+	if (!is_committing(pair))
+		swap(opened, pair->view_open);
+	mutex_unlock(&pair->mutex);
+	if (opened)
+		compat_close_bdev(opened);
+
+	/* Told last: who listens may want to remove the view. */
 	mutex_lock(&pair->mutex);
 	if (pair->cache_stale) {
 		pair->cache_stale = false;
@@ -153,8 +167,34 @@ static void do_after_work(struct work_struct *work)
 	}
 	tell_listeners(pair->view);
 	tell_listeners(pair->origin);
-	stage = READ_ONCE(pair->stage);
-	if (stage != STAGE_FAILOVER && stage != STAGE_FAILOVER_FAILED)
+	mutex_unlock(&pair->mutex);
+}
+
+/*
+ * From failover to done the pair keeps its view open, so that it is not
+ * removed half-committed. Opening waits for who closes the device, and that
+ * one for its I/O: so not in the message, which a suspend waits for, and with
+ * no lock that a resume needs. A view that is removed before has its commit
+ * finished by pair_detach().
+ */
+static void do_open(struct work_struct *work)
+{
+	struct pair *pair = container_of(work, struct pair, open_work);
+	void *opened = NULL;
+	dev_t dev = 0;
+
+	mutex_lock(&pair->mutex);
+	if (pair->view && !pair->view_open && is_committing(pair))
+		dev = disk_devt(dm_disk(pair->view->md));
+	mutex_unlock(&pair->mutex);
+	if (dev)
+		opened = compat_open_bdev(dev);
+	if (IS_ERR_OR_NULL(opened))
+		return;
+
+	mutex_lock(&pair->mutex);
+	if (pair->view && dev == disk_devt(dm_disk(pair->view->md)) &&
+	    !pair->view_open && is_committing(pair))
 		swap(opened, pair->view_open);
 	mutex_unlock(&pair->mutex);
 	if (opened)
@@ -188,9 +228,20 @@ static void discard_stretches(struct pair *pair, struct block_device *bdev,
 
 #define RECLAIM_BATCH	64	/* neighbouring leaves, discarded at once */
 
+/*
+ * Whether what claimed leaves described may be discarded: not if view reads
+ * of it may still be under way since a failover that ended beside them.
+ */
+static bool may_discard(struct pair *pair)
+{
+	/* The leaves were seen stale before; pairs with end_commit(). */
+	smp_rmb();
+	return READ_ONCE(pair->tunables.discard_passdown) && pair->active &&
+	       !READ_ONCE(pair->undrained);
+}
+
 /* Return: the number of leaves freed. */
-static unsigned int reclaim_leaves(struct pair *pair, unsigned long *index,
-				   bool discard)
+static unsigned int reclaim_leaves(struct pair *pair, unsigned long *index)
 {
 	struct leaf *leaves[RECLAIM_BATCH];
 	unsigned long first, next;
@@ -206,7 +257,7 @@ static unsigned int reclaim_leaves(struct pair *pair, unsigned long *index,
 		if (!leaves[n])
 			break;
 	}
-	if (discard) {
+	if (may_discard(pair)) {
 		discard_stretches(pair, pair->active, first, n);
 		discard_stretches(pair, pair->hidden, first, n);
 	}
@@ -226,15 +277,20 @@ static void do_reclaim(struct work_struct *work)
 	struct pair *pair = container_of(to_delayed_work(work), struct pair,
 					 reclaim_work);
 	unsigned long index = 0;
-	bool discard;
 
-	discard = READ_ONCE(pair->tunables.discard_passdown) &&
-		  pair->active && !READ_ONCE(pair->undrained);
-	while (reclaim_leaves(pair, &index, discard))
+	while (!READ_ONCE(pair->stop_reclaim) && reclaim_leaves(pair, &index))
 		cond_resched();
-	if (cow_trim(pair))
+	if (cow_trim(pair) && !READ_ONCE(pair->stop_reclaim))
 		queue_delayed_work(pair->slow_wq, &pair->reclaim_work,
 				   RECLAIM_DELAY);
+}
+
+/* Until the next follow_up(). Waits for the batch under way. */
+static void stop_reclaim(struct pair *pair)
+{
+	WRITE_ONCE(pair->stop_reclaim, true);
+	cancel_delayed_work_sync(&pair->reclaim_work);
+	WRITE_ONCE(pair->stop_reclaim, false);
 }
 
 /*
@@ -331,6 +387,7 @@ static struct pair *make_pair(struct block_device *secondary)
 	mutex_init(&pair->mutex);
 	pair_init_requests(pair);
 	overlay_init(&pair->overlay);
+	INIT_WORK(&pair->open_work, do_open);
 	INIT_WORK(&pair->after_work, do_after_work);
 	INIT_DELAYED_WORK(&pair->reclaim_work, do_reclaim);
 	r = make_parts(pair);
@@ -344,7 +401,7 @@ static struct pair *make_pair(struct block_device *secondary)
 /* The last target has left; nobody finds the pair any more. */
 static void destroy_pair(struct pair *pair)
 {
-	cancel_delayed_work_sync(&pair->reclaim_work);
+	stop_reclaim(pair);
 	/* Who counted out may still be waking a drainer, or queueing work. */
 	synchronize_rcu();
 	destroy_queues(pair);
@@ -358,17 +415,10 @@ static void destroy_pair(struct pair *pair)
 	kvfree(pair);
 }
 
-static struct group *get_group(const char *name)
+static struct group *make_group(const char *name)
 {
-	struct group *g;
+	struct group *g = kzalloc(sizeof(*g), GFP_KERNEL);
 
-	lockdep_assert_held(&registry_mutex);
-	list_for_each_entry(g, &all_groups, list)
-		if (!strcmp(g->name, name)) {
-			g->refs++;
-			return g;
-		}
-	g = kzalloc(sizeof(*g), GFP_KERNEL);
 	if (!g)
 		return NULL;
 	g->name = kstrdup(name, GFP_KERNEL);
@@ -376,11 +426,32 @@ static struct group *get_group(const char *name)
 		kfree(g);
 		return NULL;
 	}
-	g->refs = 1;
 	mutex_init(&g->mutex);
 	INIT_LIST_HEAD(&g->pairs);
-	list_add(&g->list, &all_groups);
 	return g;
+}
+
+static void free_group(struct group *g)
+{
+	if (g)
+		kfree(g->name);
+	kfree(g);
+}
+
+/* The group of the new one's name: another that exists, else the new one. */
+static struct group *get_group(struct group *new)
+{
+	struct group *g;
+
+	lockdep_assert_held(&registry_mutex);
+	list_for_each_entry(g, &all_groups, list)
+		if (!strcmp(g->name, new->name)) {
+			g->refs++;
+			return g;
+		}
+	new->refs = 1;
+	list_add(&new->list, &all_groups);
+	return new;
 }
 
 static void put_group(struct group *g)
@@ -389,8 +460,7 @@ static void put_group(struct group *g)
 	if (!g || --g->refs)
 		return;
 	list_del(&g->list);
-	kfree(g->name);
-	kfree(g);
+	free_group(g);
 }
 
 /*
@@ -425,7 +495,8 @@ static bool same_devices(struct replication *a, struct replication *b)
 	if (a->secondary->bdev != b->secondary->bdev || a->ti->len != b->ti->len)
 		return false;
 	return !a->is_view || (a->active->bdev == b->active->bdev &&
-			       a->hidden->bdev == b->hidden->bdev);
+			       a->hidden->bdev == b->hidden->bdev &&
+			       a->block_shift == b->block_shift);
 }
 
 /* The other table is of the same mapped device: this is a reload. */
@@ -435,8 +506,9 @@ static int check_reload(struct replication *r, struct replication *old)
 		r->ti->error = "A view and an origin cannot become each other";
 		return -EINVAL;
 	}
-	if (!is_at_rest(READ_ONCE(old->pair->stage)) && !same_devices(r, old)) {
-		r->ti->error = "Devices and length can change only in stage none, done or stopped";
+	if (!same_devices(r, old) &&
+	    (old->pair->starting || !is_at_rest(READ_ONCE(old->pair->stage)))) {
+		r->ti->error = "Devices, blocks, length change only in stage none, done or stopped";
 		return -EBUSY;
 	}
 	return 0;
@@ -479,6 +551,37 @@ static int check_targets(struct replication *r)
 	return 0;
 }
 
+/*
+ * Called with the registry's lock. Takes over what it uses of *new and *group
+ * and leaves the rest to the caller.
+ */
+static int join_pair(struct replication *r, struct pair **new,
+		     struct group **group)
+{
+	struct group *g = NULL;
+	struct pair *pair;
+	int error;
+
+	lockdep_assert_held(&registry_mutex);
+	error = check_targets(r);
+	if (error)
+		return error;
+	pair = find_pair((*new)->key);
+	if (!pair) {
+		pair = *new;
+		*new = NULL;
+		list_add_tail(&pair->list, &all_pairs);
+	}
+	if (*group)
+		g = get_group(*group);
+	if (g == *group)
+		*group = NULL;
+	r->group = g;
+	r->pair = pair;
+	list_add_tail(&r->list, &pair->targets);
+	return 0;
+}
+
 /**
  * pair_attach - join a target to its pair, making the pair if need be
  * @r: the target, its devices open
@@ -490,37 +593,32 @@ static int check_targets(struct replication *r)
  */
 int pair_attach(struct replication *r, const char *group)
 {
-	struct pair *pair;
+	struct pair *new = make_pair(r->secondary->bdev);
+	struct group *new_group = NULL;
 	int error;
 
+	r->ti->error = "Cannot allocate the memory of a pair";
+	if (IS_ERR(new))
+		return PTR_ERR(new);
+	if (group)
+		new_group = make_group(group);
+	if (group && !new_group) {
+		destroy_pair(new);
+		return -ENOMEM;
+	}
+
+	/* Nothing is allocated under this lock: transitions take it. */
 	mutex_lock(&registry_mutex);
-	error = check_targets(r);
-	if (error)
-		goto out;
-	pair = find_pair(r->secondary->bdev->bd_dev);
-	if (!pair) {
-		pair = make_pair(r->secondary->bdev);
-		if (IS_ERR(pair)) {
-			r->ti->error = "Cannot allocate a pair";
-			error = PTR_ERR(pair);
-			goto out;
-		}
-		list_add_tail(&pair->list, &all_pairs);
-	}
-	list_add_tail(&r->list, &pair->targets);
-	r->pair = pair;
-	if (group) {
-		r->group = get_group(group);
-		error = r->group ? 0 : -ENOMEM;
-	}
-	if (!error && r->is_view)
-		error = cow_fill(pair);
-	if (error)
-		r->ti->error = "Cannot allocate the memory of a pair";
-out:
+	error = join_pair(r, &new, &new_group);
 	mutex_unlock(&registry_mutex);
-	if (error && r->pair)
+
+	if (new)
+		destroy_pair(new);
+	free_group(new_group);
+	if (!error && r->is_view && cow_fill(r->pair)) {
 		pair_detach(r);
+		error = -ENOMEM;
+	}
 	return error;
 }
 
@@ -536,8 +634,8 @@ static void leave_view(struct pair *pair)
 	enum stage stage;
 	u64 lost;
 
-	if (READ_ONCE(pair->stage) == STAGE_FAILOVER)
-		commit_close(pair);
+	/* Whatever the stage: its worker may be at its last lines. */
+	commit_close(pair);
 
 	pair_defer(pair);
 	pair_drain_forever(pair);
@@ -558,7 +656,7 @@ static void leave_view(struct pair *pair)
 	pair_undefer(pair);
 
 	/* Not from here on: it would discard what is no longer ours. */
-	cancel_delayed_work_sync(&pair->reclaim_work);
+	stop_reclaim(pair);
 	pair->active = NULL;
 	pair->hidden = NULL;
 	follow_up(pair);	/* its reclaim will only free */
@@ -649,11 +747,14 @@ static int take_view(struct pair *pair, struct replication *r)
 		      dm_device_name(r->md), stage_names[pair->stage]);
 		return -EBUSY;
 	}
-	/* At rest nobody but the reclaimer touches leaves. */
-	cancel_delayed_work_sync(&pair->reclaim_work);
-	error = overlay_configure(&pair->overlay, r->ti->len, r->block_shift);
-	if (error)
-		return error;
+	if (!pair->view || !same_devices(r, pair->view)) {
+		/* At rest only the reclaimer uses leaves and old devices. */
+		stop_reclaim(pair);
+		error = overlay_configure(&pair->overlay, r->ti->len,
+					  r->block_shift);
+		if (error)
+			return error;
+	}
 	pair->active = r->active->bdev;
 	pair->hidden = r->hidden->bdev;
 	pair->secondary = r->secondary->bdev;
@@ -693,6 +794,19 @@ static void unlock_two_groups(struct group *a, struct group *b)
 		unlock_group(b);
 }
 
+/* The group may go with an older table, which lets go of it just now. */
+static struct group *hold_group_of(struct pair *pair)
+{
+	struct group *g;
+
+	mutex_lock(&registry_mutex);
+	g = READ_ONCE(pair->group);
+	if (g)
+		g->refs++;
+	mutex_unlock(&registry_mutex);
+	return g;
+}
+
 /**
  * pair_preresume - make a table the live one
  * @r: its target
@@ -704,10 +818,11 @@ static void unlock_two_groups(struct group *a, struct group *b)
 int pair_preresume(struct replication *r)
 {
 	struct pair *pair = r->pair;
-	struct group *old = r->is_view ? READ_ONCE(pair->group) : NULL;
+	struct group *old = NULL;
 	int error = 0;
 
-	/* Only tables of this mapped device, one at a time, change the group. */
+	if (r->is_view)
+		old = hold_group_of(pair);
 	lock_two_groups(r->group, old);
 	mutex_lock(&pair->mutex);
 	if (r->is_view)
@@ -716,6 +831,9 @@ int pair_preresume(struct replication *r)
 		take_origin(pair, r);
 	mutex_unlock(&pair->mutex);
 	unlock_two_groups(r->group, old);
+	mutex_lock(&registry_mutex);
+	put_group(old);
+	mutex_unlock(&registry_mutex);
 	return error;
 }
 
@@ -832,26 +950,6 @@ static void set_no_drop(struct pair **pairs, unsigned int n, bool on)
 	}
 }
 
-/* The pair keeps its view open, so that it is not removed half-committed. */
-static int open_views(struct pair **pairs, unsigned int n)
-{
-	unsigned int i;
-	void *opened;
-
-	for (i = 0; i < n; i++) {
-		if (pairs[i]->next == IGNORED || pairs[i]->view_open)
-			continue;
-		opened = compat_open_bdev(disk_devt(dm_disk(pairs[i]->view->md)));
-		if (IS_ERR(opened)) {
-			DMERR("%s: cannot open the view for its failover: %ld",
-			      pairs[i]->name, PTR_ERR(opened));
-			return PTR_ERR(opened);
-		}
-		pairs[i]->view_open = opened;
-	}
-	return 0;
-}
-
 #define FAILOVER_TEXT							\
 	"%s: failover: undoing %llu sectors replicated in the %llu s since the checkpoint; promote would keep them"
 
@@ -878,19 +976,14 @@ static int fail_over(struct pair **pairs, unsigned int n)
 
 	set_no_drop(pairs, n, true);
 	error = decide_all(pairs, n, ACTION_FAILOVER);
-	if (!error)
-		error = open_views(pairs, n);
-	if (error) {
-		/* Views that were opened are closed by after_work. */
-		for (i = 0; i < n; i++)
-			queue_work(pairs[i]->slow_wq, &pairs[i]->after_work);
+	if (error)
 		goto out;
-	}
 	for (i = 0; i < n; i++)
 		if (pairs[i]->next != IGNORED)
 			begin_failover(pairs[i]);
 	for (i = 0; i < n; i++)
 		if (pairs[i]->next != IGNORED) {
+			queue_work(pairs[i]->slow_wq, &pairs[i]->open_work);
 			commit_start(pairs[i]);
 			follow_up(pairs[i]);
 		}
@@ -954,20 +1047,38 @@ static int act_on_pairs(struct pair **pairs, unsigned int n,
 	return error;
 }
 
+/* A table that waits to be resumed in place of a live one, but differs. */
+static bool would_replace(struct replication *live, struct replication *other)
+{
+	return live && live != other && live->md == other->md &&
+	       !same_devices(live, other);
+}
+
 /*
- * Resuming a loaded table with other devices would end what is being started;
- * looked at before newcomers are deferred, as the registry's lock is held
- * across allocations.
+ * Resuming a loaded table with other devices would end what is being started.
+ * Looked at before newcomers are deferred; from here to end_starting() no
+ * such table can be loaded.
  */
-static void look_for_other_tables(struct pair *pair)
+static void begin_starting(struct pair *pair)
 {
 	struct replication *other;
+	struct pair *any;
 
-	pair->other_loaded = false;
 	mutex_lock(&registry_mutex);
-	list_for_each_entry(other, &pair->targets, list)
-		if (other->is_view && !same_devices(pair->view, other))
-			pair->other_loaded = true;
+	pair->starting = true;
+	pair->other_loaded = false;
+	list_for_each_entry(any, &all_pairs, list)
+		list_for_each_entry(other, &any->targets, list)
+			if (would_replace(pair->view, other) ||
+			    would_replace(pair->origin, other))
+				pair->other_loaded = true;
+	mutex_unlock(&registry_mutex);
+}
+
+static void end_starting(struct pair *pair)
+{
+	mutex_lock(&registry_mutex);
+	pair->starting = false;
 	mutex_unlock(&registry_mutex);
 }
 
@@ -989,7 +1100,8 @@ static struct pair **list_pairs(struct replication *r, bool all,
 	struct group *g = all ? r->group : NULL;
 
 	*n = g ? count_members(&g->pairs) : 1;
-	pairs = kcalloc(max(*n, 1U), sizeof(*pairs), GFP_KERNEL);
+	/* A resume may wait for the group's mutex: no I/O for memory. */
+	pairs = kcalloc(max(*n, 1U), sizeof(*pairs), GFP_NOIO);
 	if (!pairs)
 		return NULL;
 	if (!g) {
@@ -1056,9 +1168,11 @@ int pair_act(struct replication *r, enum transition action, bool all)
 	error = check_live(r);
 	if (!error) {
 		for (i = 0; i < n; i++)
-			look_for_other_tables(pairs[i]);
+			begin_starting(pairs[i]);
 		error = act_on_pairs(pairs, n, action,
 				     r->pair->tunables.checkpoint_timeout_ms);
+		for (i = 0; i < n; i++)
+			end_starting(pairs[i]);
 	}
 	unlock_pairs(pairs, n);
 	kfree(pairs);
@@ -1076,9 +1190,10 @@ static void autostart(struct pair *pair)
 	if (pair->view && pair->view->resumed && pair->origin &&
 	    pair->origin->resumed && pair->tunables.autostart &&
 	    pair->stage == STAGE_NONE) {
-		look_for_other_tables(pair);
+		begin_starting(pair);
 		error = act_on_pairs(&pair, 1, ACTION_START,
 				     pair->tunables.checkpoint_timeout_ms);
+		end_starting(pair);
 		if (error)
 			DMWARN("%s: it did not start by itself: %d", pair->name,
 			       error);
@@ -1169,20 +1284,32 @@ int pair_guard(struct replication *r, bool on)
 /**
  * pair_set - change what a table line can choose
  * @r: the view that got the message
- * @t: all its tunables, one of them changed
+ * @change: parses the message into a copy of the present tunables
+ * @argv: for @change
+ * @error: for @change
+ *
+ * Return: what @change returns; if that is not 0 nothing has changed.
  */
-void pair_set(struct replication *r, const struct tunables *t)
+int pair_set(struct replication *r,
+	     int (*change)(struct tunables *t, char **argv, char **error),
+	     char **argv, char **error)
 {
 	struct pair *pair = r->pair;
+	struct tunables t;
+	int failed;
 
 	mutex_lock(&pair->mutex);
-	r->tunables = *t;
-	if (pair->view == r) {
-		pair->tunables = *t;
-		cow_set_limit(pair, t->hold_mib);
+	t = pair->view == r ? pair->tunables : r->tunables;
+	failed = change(&t, argv, error);
+	if (!failed)
+		r->tunables = t;
+	if (!failed && pair->view == r) {
+		pair->tunables = t;
+		cow_set_limit(pair, t.hold_mib);
 		wake_up(&pair->commit.wait);
 	}
 	mutex_unlock(&pair->mutex);
+	return failed;
 }
 
 /**

@@ -225,17 +225,20 @@ void request_init(struct repl_request *rq, struct replication *r,
  * Process context, does not sleep.
  *
  * Return: 0 if it may be routed; -EBUSY if it must be parked; -EIO if it is
- * fenced off. It is counted in any case.
+ * fenced off, counted or not.
  */
 int request_admit(struct repl_request *rq)
 {
 	struct pair *pair = rq->pair;
 
+	/* A fence is not waited for, nor does who runs into it delay a drain. */
+	if (!rq->is_view && READ_ONCE(pair->fenced))
+		return -EIO;
+
 	rq->releases = READ_ONCE(pair->releases);
 	rq->counted = true;
 	pair_count_in(pair);
-
-	/* A fence is not waited for: its origin hears it at once. */
+	/* Look again: who set the fence now counts on seeing us or stopping us. */
 	if (!rq->is_view && READ_ONCE(pair->fenced))
 		return -EIO;
 	/* Acquire pairs with pair_undefer(). */
@@ -293,6 +296,8 @@ void pair_release_parked(struct pair *pair)
 	unsigned long flags;
 	struct bio *bio;
 
+	/* The cause is gone before the number is raised: pair_count_in(). */
+	smp_wmb();
 	spin_lock_irqsave(&pair->park_lock, flags);
 	WRITE_ONCE(pair->releases, pair->releases + 1);
 	parked = pair->parked;

@@ -5,6 +5,7 @@
  * Copyright (C) the dm-replication authors
  */
 
+#include <linux/ctype.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -132,6 +133,19 @@ static int parse_valued(struct tunables *t, const char *name,
 	"hold_mib, checkpoint_timeout_ms, commit_rate_mib, on_capture_error, autostart, discard_passdown"
 #define VIEW_FEATURES	TUNABLES ", group, guarded"
 
+/* What a table line can print so that it loads again. */
+static bool is_group_name(const char *name)
+{
+	const char *c;
+
+	if (!name || !*name || strlen(name) > MAX_GROUP_NAME)
+		return false;
+	for (c = name; *c; c++)
+		if (!isascii(*c) || !isgraph(*c) || *c == '\\')
+			return false;
+	return true;
+}
+
 static int parse_view_feature(struct replication *r, const char *name,
 			      struct dm_arg_set *as, const char **group,
 			      char **error)
@@ -153,9 +167,9 @@ static int parse_view_feature(struct replication *r, const char *name,
 	}
 	if (!strcasecmp(name, "group")) {
 		*group = dm_shift_arg(as);
-		if (*group && strlen(*group) <= MAX_GROUP_NAME)
+		if (is_group_name(*group))
 			return 0;
-		*error = "group must be followed by a name of at most 64 bytes";
+		*error = "group needs a name of 1 to 64 visible characters but \\";
 		return -EINVAL;
 	}
 	found = parse_valued(&r->tunables, name, dm_shift_arg(as), error);
@@ -513,9 +527,9 @@ static void replication_io_hints(struct dm_target *ti,
  */
 
 /* What status and table show: of the live table, else as loaded. */
-static const struct tunables *present_tunables(struct replication *r)
+static struct tunables present_tunables(struct replication *r)
 {
-	return is_live_view(r) ? &r->pair->tunables : &r->tunables;
+	return is_live_view(r) ? r->pair->tunables : r->tunables;
 }
 
 static bool is_guarded(struct replication *r)
@@ -530,9 +544,10 @@ static unsigned int emit_flags(struct replication *r, char *result,
 	bool no_origin = !READ_ONCE(pair->origin);
 	bool deferring = READ_ONCE(pair->deferring);
 	bool fenced = READ_ONCE(pair->fenced);
+	bool guarded = is_guarded(r);
 
-	DMEMIT(" %u", is_guarded(r) + fenced + no_origin + deferring);
-	if (is_guarded(r))
+	DMEMIT(" %u", guarded + fenced + no_origin + deferring);
+	if (guarded)
 		DMEMIT(" guarded");
 	if (fenced)
 		DMEMIT(" fenced");
@@ -546,7 +561,7 @@ static unsigned int emit_flags(struct replication *r, char *result,
 static unsigned int emit_args(struct replication *r, char *result,
 			      unsigned int sz, unsigned int maxlen)
 {
-	const struct tunables *t = present_tunables(r);
+	struct tunables present = present_tunables(r), *t = &present;
 	unsigned int i;
 
 	DMEMIT(" %zu", 2 * (ARRAY_SIZE(numbers) + ARRAY_SIZE(flags) + 1) +
@@ -619,9 +634,9 @@ static void emit_origin(struct replication *r, char *result,
 }
 
 static unsigned int count_features(struct replication *r,
-				   const struct tunables *t)
+				   const struct tunables *t, bool guarded)
 {
-	unsigned int i, n = is_guarded(r) + (r->group ? 2 : 0);
+	unsigned int i, n = guarded + (r->group ? 2 : 0);
 
 	for (i = 0; i < ARRAY_SIZE(flags); i++)
 		n += *flag_in(t, &flags[i]);
@@ -635,8 +650,9 @@ static unsigned int count_features(struct replication *r,
 static void emit_view_table(struct replication *r, char *result,
 			    unsigned int maxlen)
 {
-	const struct tunables *t = present_tunables(r);
-	unsigned int i, sz = 0, n = count_features(r, t);
+	struct tunables present = present_tunables(r), *t = &present;
+	bool guarded = is_guarded(r);
+	unsigned int i, sz = 0, n = count_features(r, t, guarded);
 
 	DMEMIT("secondary %s %s %s", r->active->name, r->hidden->name,
 	       r->secondary->name);
@@ -655,7 +671,7 @@ static void emit_view_table(struct replication *r, char *result,
 			       *number_in(t, &numbers[i]));
 	if (t->drop_view)
 		DMEMIT(" on_capture_error drop_view");
-	if (is_guarded(r))
+	if (guarded)
 		DMEMIT(" guarded");
 }
 
@@ -806,48 +822,55 @@ static int message_clear_error(struct replication *r, unsigned int argc,
 	return 0;
 }
 
-static int parse_on_off(struct replication *r, const char *what,
-			const char *value)
+/* Return: 1, 0, or -EINVAL. */
+static int parse_on_off(const char *value)
 {
 	if (!strcasecmp(value, "on"))
 		return 1;
-	if (!strcasecmp(value, "off"))
-		return 0;
-	DMERR("%s: %s must be on or off", dm_device_name(r->md), what);
-	return -EINVAL;
+	return strcasecmp(value, "off") ? -EINVAL : 0;
 }
 
 static int message_guard(struct replication *r, unsigned int argc, char **argv,
 			 char *result, unsigned int maxlen)
 {
-	int on = parse_on_off(r, "guard", argv[1]);
+	int on = parse_on_off(argv[1]);
 
-	return on < 0 ? on : pair_guard(r, on);
+	if (on < 0) {
+		DMERR("%s: guard must be on or off", dm_device_name(r->md));
+		return on;
+	}
+	return pair_guard(r, on);
+}
+
+/* argv is: set <name> <value>. Return: 0 or -EINVAL with *error. */
+static int change_tunable(struct tunables *t, char **argv, char **error)
+{
+	const struct flag *flag = find_flag(argv[1]);
+	int found;
+
+	if (!flag) {
+		*error = "unknown name; there are " TUNABLES;
+		return parse_valued(t, argv[1], argv[2], error) ? -EINVAL : 0;
+	}
+	found = parse_on_off(argv[2]);
+	if (found < 0) {
+		*error = "it must be on or off";
+		return found;
+	}
+	*flag_in(t, flag) = found;
+	return 0;
 }
 
 static int message_set(struct replication *r, unsigned int argc, char **argv,
 		       char *result, unsigned int maxlen)
 {
-	struct tunables t = *present_tunables(r);
-	const struct flag *flag = find_flag(argv[1]);
-	char *why = "unknown name; there are " TUNABLES;
-	int found;
+	char *why = NULL;
+	int found = pair_set(r, change_tunable, argv, &why);
 
-	if (flag) {
-		found = parse_on_off(r, flag->name, argv[2]);
-		if (found < 0)
-			return found;
-		*flag_in(&t, flag) = found;
-	} else {
-		found = parse_valued(&t, argv[1], argv[2], &why);
-		if (found) {
-			DMERR("%s: cannot set %.32s: %s",
-			      dm_device_name(r->md), argv[1], why);
-			return -EINVAL;
-		}
-	}
-	pair_set(r, &t);
-	return 0;
+	if (found)
+		DMERR("%s: cannot set %.32s: %s", dm_device_name(r->md),
+		      argv[1], why);
+	return found;
 }
 
 static int message_rejoin(struct replication *r, unsigned int argc,

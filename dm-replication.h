@@ -224,6 +224,8 @@ struct repl_request {
  * @limit: pages that may be held (hold_mib)
  * @grace: pages whose slots were cleared, readers may still copy from them
  * @grace_next: those that came after the running grace period began
+ * @nr_grace: pages on @grace
+ * @nr_grace_next: pages on @grace_next
  * @grace_running: an RCU callback is pending
  * @rcu: the callback
  * @captures: number of pages captured since start
@@ -249,6 +251,8 @@ struct cow {
 	unsigned int limit;
 	struct list_head grace;
 	struct list_head grace_next;
+	unsigned int nr_grace;
+	unsigned int nr_grace_next;
 	bool grace_running;
 	struct rcu_head rcu;
 	atomic64_t captures;
@@ -267,6 +271,7 @@ struct cow {
  * @wait: the worker waits here, for writers, copies, resume; and who suspends
  * @suspended: between presuspend and resume: start no new extent
  * @closing: the view is going away: neither pause nor pace
+ * @running: queued or under way
  * @copying: leaves are locked, copies in flight
  * @to_commit: sectors in both sets when the failover began
  */
@@ -277,6 +282,7 @@ struct commit {
 	wait_queue_head_t wait;
 	bool suspended;
 	bool closing;
+	bool running;
 	bool copying;
 	u64 to_commit;
 };
@@ -318,6 +324,7 @@ struct first_error {
  * @guarded: the replica is known inconsistent
  * @no_drop: a failover is beginning: drop_view has no effect any more
  * @undrained: the commit ended beside view reads of active and hidden
+ * @starting: a start looks at the tables that are loaded (registry_mutex)
  * @other_loaded: a table with other devices waits to be resumed
  * @origin_lost: the origin left while running; its writes may have gone round
  * @error: the first error
@@ -348,7 +355,9 @@ struct first_error {
  * @commit_wq: commit.work
  * @slow_wq: @after_work, @reclaim_work
  * @view_open: what keeps the view open from failover to done
+ * @stop_reclaim: @reclaim_work is to end soon
  * @cache_stale: the page caches of view and origin are out of date
+ * @open_work: opens the view once a failover has begun
  * @after_work: after a transition: event, page cache, dropping @view_open
  * @reclaim_work: frees (and discards) leaves of older epochs, spare pages
  */
@@ -375,6 +384,7 @@ struct pair {
 	bool guarded;
 	bool no_drop;
 	bool undrained;
+	bool starting;
 	bool other_loaded;
 	bool origin_lost;
 	struct first_error error;
@@ -408,6 +418,8 @@ struct pair {
 	int next;
 	void *view_open;
 	bool cache_stale;
+	bool stop_reclaim;
+	struct work_struct open_work;
 	struct work_struct after_work;
 	struct delayed_work reclaim_work;
 };
@@ -457,12 +469,14 @@ void cow_exit(struct pair *pair);
 int cow_fill(struct pair *pair);
 void cow_set_limit(struct pair *pair, unsigned int hold_mib);
 int cow_save(struct repl_request *rq, gfp_t gfp);
+void cow_deny(struct repl_request *rq, blk_status_t status);
 unsigned int cow_copy_held(struct repl_request *rq, struct bio *bio,
 			   unsigned int done, unsigned int n,
 			   unsigned int *missing);
 void cow_drop_held(struct pair *pair);
-void cow_collect(struct pair *pair, struct leaf *leaf, struct list_head *pages);
-void cow_retire(struct pair *pair, struct list_head *pages);
+unsigned int cow_collect(struct pair *pair, struct leaf *leaf,
+			 struct list_head *pages);
+void cow_retire(struct pair *pair, struct list_head *pages, unsigned int n);
 struct page *cow_page(struct leaf *leaf, unsigned int page);
 void cow_kick(struct pair *pair);
 bool cow_trim(struct pair *pair);
@@ -499,7 +513,9 @@ void pair_resume(struct replication *r);
 int pair_act(struct replication *r, enum transition action, bool all);
 int pair_rejoin(struct replication *r);
 int pair_guard(struct replication *r, bool on);
-void pair_set(struct replication *r, const struct tunables *t);
+int pair_set(struct replication *r,
+	     int (*change)(struct tunables *t, char **argv, char **error),
+	     char **argv, char **error);
 int pair_get_error(struct replication *r, bool all, struct first_error *e);
 void pair_clear_error(struct replication *r);
 
