@@ -10,6 +10,7 @@
 J ?= 2
 N ?= 1000000
 T ?= *
+helpers := $(patsubst %.c,%,$(wildcard tests/lib/*.c))
 tests := $(T:%=tests/functional/%.t)
 
 all: modules tools ## build the module dm-repl.ko and the tools (default)
@@ -21,27 +22,28 @@ modules: need-build ## build dm-repl.ko for kernel KVER
 tools: need-build ## build the programs of user space
 	$(MAKE) -C tools
 
-tests/lib/blkio: tests/lib/blkio.c
-	$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $<
+# Static: they start sooner in an emulated machine.
+$(helpers): %: %.c
+	$(CC) -O2 -Wall -Wextra -Werror -static -pthread -o $@ $<
 
 install: all ## install the module for kernel KVER, and the tools
 	kver=$$(tests/vm/kver) && \
 	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) modules_install
 	$(MAKE) -C tools install
 
-demo: all need-vm tests/lib/blkio ## watch the main job on real files, in a virtual machine
+demo: all need-vm $(helpers) ## watch the main job on real files, in a virtual machine
 	tests/demo/run
 
-check: all need-vm tests/lib/blkio ## run the tests in virtual machines (T=name runs one)
+check: all need-vm $(helpers) ## run the tests in virtual machines (T=name runs one)
 	tests/check -j $(J) $(tests)
 
 check-unit: need-unit ## run the overlay's unit tests (KUnit, KASAN)
 	tests/unit/run
 
-check-mutants: all need-vm tests/lib/blkio ## show that the tests turn red for each mutant
+check-mutants: all need-vm $(helpers) ## show that the tests turn red for each mutant
 	tests/mutants/run
 
-soak-model: all need-vm tests/lib/blkio ## compare N= random operations with the model
+soak-model: all need-vm $(helpers) ## compare N= random operations with the model
 	tests/soak-model $(N)
 
 lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, shellcheck, ...
@@ -54,7 +56,7 @@ clean: ## remove what was built
 	-kver=$$(tests/vm/kver) && \
 	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) clean
 	$(MAKE) -C tools clean
-	rm -f tests/lib/blkio
+	rm -f $(helpers)
 
 help: ## list these verbs
 	@echo "Verbs of this Makefile:"

@@ -177,7 +177,8 @@ gets()
 # our_words: what the module, or dm for it, has logged since klog_mark.
 our_words()
 {
-	klog_since | sed -nE 's/^device-mapper: (replication: |table: [0-9:]+: replication: )//p'
+	klog_since | sed -nE 's/^device-mapper: (table: ([0-9:]+: )?)?(replication: )?//p' |
+		grep -v '^ioctl: '
 }
 
 # refused TEXT ERRNO REGEX COMMAND...: it fails with that errno, and the one

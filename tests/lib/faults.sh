@@ -93,15 +93,17 @@ mend()
 	done
 }
 
+# dm-delay's status: how many reads, writes and flushes it holds.
 held_at()
 {
-	[ "$(diskstat "/dev/mapper/$1" inflight)" -ge "$2" ]
+	dmsetup status "$1" | awk -v n="$2" '$3 == "delay" { held += $4 + $5 + $6 }
+		END { exit held < n }'
 }
 
-# wait_held NAME N: N requests have come to the disk and have not left.
+# wait_held NAME N: N requests have come to the disk and wait there.
 wait_held()
 {
-	wait_until 10 held_at "$1" "$2" || diag "$1 has no $2 requests in flight"
+	wait_until 10 held_at "$1" "$2" || diag "$1 does not hold $2 requests"
 }
 
 # --- requests in the background ----------------------------------------------
@@ -149,7 +151,7 @@ outcome()
 # model NAME SIZE_MIB: a file, also to be had as a disk
 model()
 {
-	truncate -s "$2M" "$SCRATCH/$1"
+	modprobe loop && truncate -s "$2M" "$SCRATCH/$1" || return
 	MODEL_DISK[$1]=$(losetup -f --show "$SCRATCH/$1")
 }
 

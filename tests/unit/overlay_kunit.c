@@ -296,14 +296,12 @@ static void slots_are_made_once(struct kunit *test)
 
 	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, true, GFP_KERNEL, &leaf),
 			0);
-	slots = (__force void *)rcu_access_pointer(leaf->slots);
+	slots = leaf->slots;
 	KUNIT_ASSERT_NOT_NULL(test, slots);
 	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, true, GFP_KERNEL, &again),
 			0);
 	KUNIT_EXPECT_PTR_EQ(test, again, leaf);
-	KUNIT_EXPECT_PTR_EQ(test,
-			    (__force void *)rcu_access_pointer(leaf->slots),
-			    slots);
+	KUNIT_EXPECT_PTR_EQ(test, (void *)leaf->slots, slots);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_slots), 1);
 }
 
@@ -447,6 +445,31 @@ static void reclaim_takes_stale_leaves_only(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_leaves), 1);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_slots), 1);
+	bench_expect_all(test, b);
+}
+
+static void reclaim_takes_a_stretch_by_number(struct kunit *test)
+{
+	struct bench *b = test->priv;
+	struct leaf *leaf, *found;
+
+	KUNIT_EXPECT_NULL(test, overlay_claim_stale_at(&b->o, 0));
+	fill_leaf(test, b, 0);
+	leaf = fill_leaf(test, b, 1);
+	KUNIT_EXPECT_NULL(test, overlay_claim_stale_at(&b->o, 1));
+	bench_new_epoch(b);
+	fill_leaf(test, b, 0);
+	KUNIT_EXPECT_NULL(test, overlay_claim_stale_at(&b->o, 0));
+	KUNIT_EXPECT_NULL(test, overlay_claim_stale_at(&b->o, 2));
+
+	KUNIT_ASSERT_PTR_EQ(test, overlay_claim_stale_at(&b->o, 1), leaf);
+	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, STRETCH_SECTORS, false,
+					  GFP_KERNEL, &found), -EBUSY);
+	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, 0, false, GFP_KERNEL, &found),
+			0);
+	overlay_drop_stale(&b->o, 1, leaf);
+	KUNIT_EXPECT_NULL(test, overlay_claim_stale_at(&b->o, 1));
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_leaves), 1);
 	bench_expect_all(test, b);
 }
 
@@ -675,6 +698,7 @@ static struct kunit_case overlay_cases[] = {
 	KUNIT_CASE(other_leaves_stay_stale),
 	KUNIT_CASE_PARAM(claimed_leaf_is_busy, geometry_gen_params),
 	KUNIT_CASE(reclaim_takes_stale_leaves_only),
+	KUNIT_CASE(reclaim_takes_a_stretch_by_number),
 	KUNIT_CASE(dropped_leaf_lives_until_its_readers_end),
 	KUNIT_CASE(walk_is_ascending_and_skips_empty),
 	KUNIT_CASE(enter_counts_into_every_leaf),

@@ -293,6 +293,8 @@ static sector_t until_refused(struct overlay *o, sector_t s, bool slots, int *r)
 
 	for (*r = 0; s < o->sectors; s += FAR_APART) {
 		*r = overlay_get(o, s, slots, GFP_NOWAIT, &leaf);
+		if (!*r && slots && !leaf->slots)
+			*r = -EPROTO;	/* it said yes and has none */
 		if (*r)
 			break;
 	}
