@@ -16,7 +16,7 @@
  * The message has fenced the origin, deferred newcomers and set the stage; the
  * worker here drains, changes the stage of routing, lets the parked go, and
  * walks the leaves in ascending order. Up to NR_SLOTS leaves are under way at
- * once, retired in the order in which they were begun.
+ * once; each is retired as soon as its own copies have ended.
  *
  * A leaf is locked; then the worker waits for the view writes counted into it
  * (they end by themselves, and newcomers back out and park, so it cannot
@@ -154,19 +154,15 @@ static unsigned int hidden_run(struct slot *slot, sector_t sector,
 	return min(done, n);
 }
 
-static void begin_leaf(struct slot *slot)
+/* Send the copies of a leaf that is locked and idle. */
+static void copy_leaf(struct slot *slot)
 {
 	struct pair *pair = slot->pair;
 	sector_t sector = (sector_t)slot->index << STRETCH_SHIFT;
 	sector_t end = min_t(sector_t, sector + STRETCH_SECTORS,
 			     pair->overlay.sectors);
 	enum overlay_class class;
-	unsigned int run;
-
-	slot->failed = false;
-	atomic_set(&slot->pending, 1);
-	overlay_lock_leaf(slot->leaf);
-	wait_event_idle(pair->commit.wait, overlay_leaf_idle(slot->leaf));
+	unsigned int run, held;
 
 	for (; sector < end; sector += run) {
 		rcu_read_lock();
@@ -176,42 +172,36 @@ static void begin_leaf(struct slot *slot)
 		if (class == OVERLAY_ACTIVE) {
 			copy_extent(slot, pair->active, sector, run);
 		} else if (class == OVERLAY_SAVED) {
-			unsigned int held = write_held(slot, sector, run);
-
+			held = write_held(slot, sector, run);
 			run = held ?: hidden_run(slot, sector, run);
 			if (!held)
 				copy_extent(slot, pair->hidden, sector, run);
 		}
 		cond_resched();
 	}
-	slot_put(slot);
 }
 
-/* Return: false if the leaf is still to be committed. */
-static bool retire_leaf(struct slot *slot)
+/* All copies of the leaf have ended. */
+static void retire_leaf(struct slot *slot)
 {
 	struct pair *pair = slot->pair;
 	LIST_HEAD(pages);
 	unsigned int n;
 
-	wait_event_idle(pair->commit.wait, !atomic_read(&slot->pending));
 	if (!slot->failed) {
 		n = cow_collect(pair, slot->leaf, &pages);
 		overlay_clear_leaf(&pair->overlay, slot->index, slot->leaf);
 		cow_retire(pair, &pages, n);
 	}
 	overlay_unlock_leaf(slot->leaf);
-	slot->leaf = NULL;
 	pair_release_parked(pair);
-	return !slot->failed;
 }
 
 /**
  * struct walk - the commit's way over the leaves
  * @pair: the pair
  * @index: the next stretch to look at
- * @slots: ring of leaves under way
- * @oldest: the one to retire next
+ * @slots: leaves under way
  * @busy: how many are under way
  * @failed: stop
  * @paced_from: when the present pace began, in jiffies
@@ -222,7 +212,6 @@ struct walk {
 	struct pair *pair;
 	unsigned long index;
 	struct slot slots[NR_SLOTS];
-	unsigned int oldest;
 	unsigned int busy;
 	bool failed;
 	unsigned long paced_from;
@@ -230,18 +219,68 @@ struct walk {
 	unsigned int rate;
 };
 
-static void retire_oldest(struct walk *w)
+static struct slot *finished_slot(struct walk *w)
 {
-	if (!retire_leaf(&w->slots[w->oldest]))
-		w->failed = true;
-	w->oldest = (w->oldest + 1) % NR_SLOTS;
-	w->busy--;
+	unsigned int i;
+
+	for (i = 0; i < NR_SLOTS; i++)
+		if (w->slots[i].leaf && !atomic_read(&w->slots[i].pending))
+			return &w->slots[i];
+	return NULL;
 }
 
-static void retire_all(struct walk *w)
+static struct slot *free_slot(struct walk *w)
 {
-	while (w->busy)
-		retire_oldest(w);
+	unsigned int i;
+
+	for (i = 0; i < NR_SLOTS; i++)
+		if (!w->slots[i].leaf)
+			return &w->slots[i];
+	return NULL;
+}
+
+/* No leaf waits for another one's copies: each is unlocked when its own end. */
+static void retire_finished(struct walk *w)
+{
+	struct slot *slot;
+
+	while ((slot = finished_slot(w))) {
+		/* Copies end before the bits go; pairs with slot_put(). */
+		smp_rmb();
+		retire_leaf(slot);
+		w->failed |= slot->failed;
+		slot->leaf = NULL;
+		w->busy--;
+	}
+}
+
+static void retire_down_to(struct walk *w, unsigned int busy)
+{
+	while (w->busy > busy) {
+		wait_event_idle(w->pair->commit.wait, finished_slot(w));
+		retire_finished(w);
+	}
+}
+
+/* Lock a leaf, and wait for the view writes that are counted into it. */
+static void begin_leaf(struct walk *w, struct slot *slot, struct leaf *leaf)
+{
+	struct commit *c = &w->pair->commit;
+
+	slot->pair = w->pair;
+	slot->leaf = leaf;
+	slot->index = w->index;
+	slot->failed = false;
+	atomic_set(&slot->pending, 1);
+	w->busy++;
+	overlay_lock_leaf(leaf);
+	while (!overlay_leaf_idle(leaf)) {
+		wait_event_idle(c->wait, overlay_leaf_idle(leaf) ||
+				finished_slot(w));
+		retire_finished(w);
+	}
+	copy_leaf(slot);
+	slot_put(slot);
 }
 
 /* Between presuspend and resume no new extent is started. */
@@ -255,7 +294,7 @@ static void pause_if_suspended(struct walk *w)
 		smp_mb();
 		if (!READ_ONCE(c->suspended) || READ_ONCE(c->closing))
 			return;
-		retire_all(w);
+		retire_down_to(w, 0);
 		WRITE_ONCE(c->copying, false);
 		wake_up(&c->wait);
 		wait_event_idle(c->wait, !READ_ONCE(c->suspended) ||
@@ -283,7 +322,7 @@ static void pace(struct walk *w, unsigned int sectors)
 	if (time_before_eq(due, jiffies))
 		return;
 	/* No leaf stays locked while nothing is copied. */
-	retire_all(w);
+	retire_down_to(w, 0);
 	left = due - jiffies;
 	if (left <= 0)
 		return;
@@ -306,7 +345,6 @@ static bool walk_leaves(struct pair *pair)
 {
 	struct walk *w = kzalloc(sizeof(*w), GFP_NOIO | __GFP_NOFAIL);
 	struct leaf *leaf;
-	struct slot *slot;
 	bool done;
 
 	w->pair = pair;
@@ -317,18 +355,14 @@ static bool walk_leaves(struct pair *pair)
 		if (!READ_ONCE(pair->commit.closing))
 			pace(w, leaf_sectors(pair, leaf));
 		pause_if_suspended(w);
-		if (w->busy == NR_SLOTS)
-			retire_oldest(w);
+		retire_finished(w);
+		retire_down_to(w, NR_SLOTS - 1);
 		if (w->failed)
 			break;
-		slot = &w->slots[(w->oldest + w->busy) % NR_SLOTS];
-		slot->pair = pair;
-		slot->leaf = leaf;
-		slot->index = w->index++;
-		w->busy++;
-		begin_leaf(slot);
+		begin_leaf(w, free_slot(w), leaf);
+		w->index++;
 	}
-	retire_all(w);
+	retire_down_to(w, 0);
 	done = !w->failed;
 	kfree(w);
 	WRITE_ONCE(pair->commit.copying, false);
