@@ -35,6 +35,7 @@
  */
 
 #define NR_SLOTS	16
+#define MAX_EXTENTS	256	/* copies in flight; kcopyd has no limit */
 
 /**
  * struct slot - a leaf that is being committed
@@ -63,6 +64,26 @@ static void slot_put(struct slot *slot)
 	rcu_read_unlock();
 }
 
+/* Before a copy is sent. Copies end by themselves, so the wait does. */
+static void begin_extent(struct slot *slot)
+{
+	struct commit *c = &slot->pair->commit;
+
+	wait_event_idle(c->wait, atomic_read(&c->extents) < MAX_EXTENTS);
+	atomic_inc(&c->extents);
+	atomic_inc(&slot->pending);
+}
+
+static void end_extent(struct slot *slot)
+{
+	struct commit *c = &slot->pair->commit;
+
+	/* The slot, which is put last, keeps all this alive. */
+	if (atomic_dec_return(&c->extents) == MAX_EXTENTS - 1)
+		wake_up(&c->wait);
+	slot_put(slot);
+}
+
 static void slot_error(struct slot *slot, sector_t sector, int error)
 {
 	WRITE_ONCE(slot->failed, true);
@@ -75,7 +96,7 @@ static void copied(int read_err, unsigned long write_err, void *context)
 
 	if (read_err || write_err)
 		slot_error(slot, (sector_t)slot->index << STRETCH_SHIFT, -EIO);
-	slot_put(slot);
+	end_extent(slot);
 }
 
 static void copy_extent(struct slot *slot, struct block_device *from,
@@ -88,7 +109,7 @@ static void copy_extent(struct slot *slot, struct block_device *from,
 		.bdev = slot->pair->secondary, .sector = sector, .count = n,
 	};
 
-	atomic_inc(&slot->pending);
+	begin_extent(slot);
 	dm_kcopyd_copy(slot->pair->commit.kcopyd, &source, 1, &dest, 0, copied,
 		       slot);
 }
@@ -101,7 +122,7 @@ static void held_written(struct bio *bio)
 		slot_error(slot, (sector_t)slot->index << STRETCH_SHIFT,
 			   blk_status_to_errno(bio->bi_status));
 	bio_put(bio);
-	slot_put(slot);
+	end_extent(slot);
 }
 
 /* Write the held pages at the beginning of a saved run; 0 if there is none. */
@@ -133,7 +154,7 @@ static unsigned int write_held(struct slot *slot, sector_t sector,
 		done += part;
 	}
 	if (bio) {
-		atomic_inc(&slot->pending);
+		begin_extent(slot);
 		submit_bio_noacct(bio);
 	}
 	return done;
@@ -413,6 +434,7 @@ static void do_commit(struct work_struct *work)
 {
 	struct pair *pair = container_of(work, struct pair, commit.work);
 	struct commit *c = &pair->commit;
+	bool done;
 
 	/* The failover began with newcomers deferred; see commit_start(). */
 	pair_drain_forever(pair);
@@ -423,7 +445,11 @@ static void do_commit(struct work_struct *work)
 	}
 	pair_undefer(pair);
 
-	if (walk_leaves(pair) && flush_secondary(pair)) {
+	done = walk_leaves(pair) && flush_secondary(pair);
+	/* Before the stage, after which the next failover may come. */
+	WRITE_ONCE(c->running, false);
+	wake_up(&c->wait);
+	if (done) {
 		end_commit(pair);
 	} else {
 		pair_set_stage(pair, STAGE_FAILOVER_FAILED, STAGE_FAILOVER);
@@ -431,8 +457,6 @@ static void do_commit(struct work_struct *work)
 		      pair->name);
 	}
 	queue_work(pair->slow_wq, &pair->after_work);
-	WRITE_ONCE(c->running, false);
-	wake_up(&c->wait);
 }
 
 /**

@@ -18,6 +18,8 @@ static inline void *compat_open_bdev(dev_t dev)
 static inline void compat_close_bdev(void *opened)
 {
 	fput(opened);
+	/* In a worker the close itself is put off: not beyond our return. */
+	flush_delayed_fput();
 }
 #else
 static inline void *compat_open_bdev(dev_t dev)

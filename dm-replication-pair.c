@@ -44,6 +44,7 @@
 static DEFINE_MUTEX(registry_mutex);
 static LIST_HEAD(all_pairs);
 static LIST_HEAD(all_groups);
+static u64 last_seq;
 
 #define RECLAIM_DELAY	HZ
 #define IGNORED		NR_STAGES
@@ -151,9 +152,14 @@ static void do_after_work(struct work_struct *work)
 	struct pair *pair = container_of(work, struct pair, after_work);
 	void *opened = NULL;
 
+	/* An open under way would be seen by who removes the view when told. */
+	if (!is_committing(pair))
+		cancel_work_sync(&pair->open_work);
 	mutex_lock(&pair->mutex);
 	if (!is_committing(pair))
 		swap(opened, pair->view_open);
+	else if (!pair->view_open)
+		queue_work(pair->slow_wq, &pair->open_work);
 	mutex_unlock(&pair->mutex);
 	if (opened)
 		compat_close_bdev(opened);
@@ -578,6 +584,7 @@ static int join_pair(struct replication *r, struct pair **new,
 		*group = NULL;
 	r->group = g;
 	r->pair = pair;
+	r->seq = ++last_seq;
 	list_add_tail(&r->list, &pair->targets);
 	return 0;
 }
@@ -652,6 +659,7 @@ static void leave_view(struct pair *pair)
 		pair_set_stage(pair, STAGE_NONE, STAGE_NONE);
 	overlay_new_epoch(&pair->overlay);
 	cow_drop_held(pair);
+	pair->commit.to_commit = 0;
 	pair->view = NULL;
 	pair_undefer(pair);
 
@@ -1002,9 +1010,12 @@ static int drain_all(struct pair **pairs, unsigned int n, unsigned int ms)
 		if (pairs[i]->next == IGNORED)
 			continue;
 		error = pair_drain(pairs[i], deadline);
-		if (error)
+		if (error == -ETIMEDOUT)
 			DMERR("%s: requests are still under way after %u ms, nothing has changed",
 			      pairs[i]->name, ms);
+		else if (error)
+			DMERR("%s: interrupted, nothing has changed",
+			      pairs[i]->name);
 	}
 	return error;
 }
@@ -1047,10 +1058,13 @@ static int act_on_pairs(struct pair **pairs, unsigned int n,
 	return error;
 }
 
-/* A table that waits to be resumed in place of a live one, but differs. */
+/*
+ * A table that waits to be resumed in place of a live one, but differs. Not an
+ * older one: that was replaced itself, and is about to go.
+ */
 static bool would_replace(struct replication *live, struct replication *other)
 {
-	return live && live != other && live->md == other->md &&
+	return live && live->md == other->md && other->seq > live->seq &&
 	       !same_devices(live, other);
 }
 
@@ -1306,6 +1320,8 @@ int pair_set(struct replication *r,
 	if (!failed && pair->view == r) {
 		pair->tunables = t;
 		cow_set_limit(pair, t.hold_mib);
+		queue_delayed_work(pair->slow_wq, &pair->reclaim_work,
+				   RECLAIM_DELAY);
 		wake_up(&pair->commit.wait);
 	}
 	mutex_unlock(&pair->mutex);

@@ -104,6 +104,7 @@ struct group {
  * struct replication - one target: a table's view or origin
  * @pair: what it belongs to
  * @list: on pair->targets (registry_mutex)
+ * @seq: grows with every target that joins a pair
  * @ti: the target
  * @md: the mapped device, to tell a reload from a rival
  * @is_view: mode secondary, else origin
@@ -120,6 +121,7 @@ struct group {
 struct replication {
 	struct pair *pair;
 	struct list_head list;
+	u64 seq;
 	struct dm_target *ti;
 	struct mapped_device *md;
 	bool is_view;
@@ -272,6 +274,7 @@ struct cow {
  * @suspended: between presuspend and resume: start no new extent
  * @closing: the view is going away: neither pause nor pace
  * @running: queued or under way
+ * @extents: copies in flight
  * @copying: leaves are locked, copies in flight
  * @to_commit: sectors in both sets when the failover began
  */
@@ -283,6 +286,7 @@ struct commit {
 	bool suspended;
 	bool closing;
 	bool running;
+	atomic_t extents;
 	bool copying;
 	u64 to_commit;
 };
