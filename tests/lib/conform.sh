@@ -34,6 +34,7 @@ verdict()
 
 # --- requests, messages, status: one process answers all of them -----------------
 
+modprobe dm-mod
 coproc DMIO { exec dmio; }
 # A subshell has no use for a coprocess, but for copies of its descriptors.
 exec 7>&"${DMIO[1]}" 8<&"${DMIO[0]}"
@@ -44,6 +45,38 @@ dmio()
 	printf '%s\n' "$*" >&7
 	IFS= read -r ANSWER <&8
 	[[ $ANSWER == ok* ]]
+}
+
+# The makers of guest.sh, without a process for each step.
+dm_make()
+{
+	local table="${*:2}"
+
+	DISK=/dev/mapper/$1
+	dmio create "$1" "${table//$'\n'/;}"
+}
+
+dm_swap()
+{
+	local table="${*:2}"
+
+	dmio swap "$1" "${table//$'\n'/;}"
+}
+
+dm_gone()
+{
+	dmio remove "$1"
+}
+
+sectors()
+{
+	dmio sectors "$1"
+	echo "${ANSWER#ok }"
+}
+
+unpair()
+{
+	dm_gone "$1-view" && dm_gone "$1-origin"
 }
 
 # stamp DEVICE BYTE OFFSET LENGTH: in one system call, whatever the length.
@@ -174,30 +207,49 @@ gets()
 
 # --- the kernel's words ------------------------------------------------------------
 
-# our_words: what the module, or dm for it, has logged since klog_mark.
+klog_mark()
+{
+	SAID='' SAID_LINES=0
+	dmio mark
+}
+
+# our_words: sets SAID to what the module, or dm for it, has logged since
+# klog_mark, and SAID_LINES to the number of lines.
 our_words()
 {
-	klog_since | sed -nE 's/^device-mapper: (table: ([0-9:]+: )?)?(replication: )?//p' |
-		grep -v '^ioctl: '
+	local line
+
+	echo klog >&7
+	while IFS= read -r line <&8 && [ "$line" != ok ]; do
+		if [[ $line =~ ^device-mapper:\ (table:\ ([0-9:]+:\ )?)?(replication:\ )?(.*)$ ]] &&
+				[[ $line != "device-mapper: ioctl:"* ]]; then
+			SAID+=${SAID:+$'\n'}${BASH_REMATCH[4]}
+			SAID_LINES=$((SAID_LINES + 1))
+		fi
+	done
 }
 
 # refused TEXT ERRNO REGEX COMMAND...: it fails with that errno, and the one
-# line in the kernel's log says why.
+# line in the kernel's log says why. dmio is a command, too.
 refused()
 {
-	local text=$1 errno=$2 regex=$3 output lines status=0
+	local text=$1 errno=$2 regex=$3 status=0
 
 	shift 3
 	klog_mark
-	output=$("$@" 2>&1) || status=$?
-	lines=$(our_words)
+	if [ "$1" = dmio ]; then
+		"$@" || status=$?
+	else
+		ANSWER=$("$@" 2>&1) || status=$?
+	fi
+	our_words
 	if [ "$status" -eq 0 ]; then
 		WHY+=("it fails")
-	elif [[ $output != *"${ERRNO_TEXT[$errno]}"* ]]; then
-		WHY+=("it fails with $errno: $output")
+	elif [ "$ANSWER" != "$errno" ] && [[ $ANSWER != *"${ERRNO_TEXT[$errno]}"* ]]; then
+		WHY+=("it fails with $errno: $ANSWER")
 	fi
-	if [ "$(wc -l <<<"$lines")" -ne 1 ] || [[ ! $lines =~ $regex ]]; then
-		WHY+=("one line matches /$regex/: $lines")
+	if [ "$SAID_LINES" -ne 1 ] || [[ ! $SAID =~ $regex ]]; then
+		WHY+=("one line matches /$regex/: $SAID")
 	fi
 	verdict "$text"
 }
@@ -305,6 +357,6 @@ leave()
 	if [ "$(stage p)" = failover ]; then
 		wait_stage p "done" 20
 	fi
-	wait_until 5 dmsetup remove p-view
-	dmsetup remove p-origin
+	wait_until 5 dm_gone p-view
+	dm_gone p-origin
 }

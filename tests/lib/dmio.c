@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One process that does requests, messages and status for a whole test, so that
- * thousands of them do not cost thousands of processes. A command a line on
- * standard input, an answer a line on standard output:
+ * One process that does requests and device-mapper's calls for a whole test, so
+ * that thousands of them do not cost thousands of processes. A command a line
+ * on standard input, an answer a line on standard output:
  *
  *	write|fua|holds DEV BYTE OFFSET LENGTH
  *	read|discard|punch|zeroout DEV OFFSET LENGTH
  *	flush DEV
- *	message NAME WORD...	to a device-mapper device
+ *	sectors DEV
+ *	create NAME TABLE	a device-mapper device; a ; ends a line of its table
+ *	load NAME TABLE
+ *	swap NAME TABLE		load, suspend without a flush, resume
+ *	clear|remove|events NAME
+ *	message NAME WORD...
  *	status|table NAME	of its first target
+ *	mark			klog tells what comes from now on
+ *	klog			what the kernel has said, a line each before "ok"
  *
  * The answer is "ok", with a text if there is one, or an errno's name, or what
  * differs. Numbers may carry s (512 bytes), k or m. All of LENGTH is one system
@@ -25,6 +32,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -149,7 +158,8 @@ static union {
 	char bytes[DM_BUFFER];
 } dm;
 
-static int dm_call(const char *name, unsigned long call, uint32_t flags)
+static int dm_call_with(const char *name, unsigned long call, uint32_t flags,
+			uint32_t targets)
 {
 	static int control = -1;
 
@@ -157,25 +167,42 @@ static int dm_call(const char *name, unsigned long call, uint32_t flags)
 		control = open("/dev/mapper/control", O_RDWR);
 	if (control < 0)
 		return -1;
+	memset(&dm.head, 0, sizeof(dm.head));
 	dm.head.version[0] = 4;
 	dm.head.data_size = sizeof(dm);
 	dm.head.data_start = sizeof(dm.head);
 	dm.head.flags = flags;
+	dm.head.target_count = targets;
 	strncpy(dm.head.name, name, sizeof(dm.head.name) - 1);
 	return ioctl(control, call, &dm);
 }
 
-static int message(int argc, char **argv)
+static int dm_call(const char *name, unsigned long call, uint32_t flags)
 {
-	struct dm_target_msg *msg;
-	size_t used = 0;
+	return dm_call_with(name, call, flags, 0);
+}
+
+static struct dm_target_spec *first_spec(void)
+{
+	return (struct dm_target_spec *)(dm.bytes + sizeof(dm.head));
+}
+
+/* The words from @from on, with a space between two of them. */
+static void join(char *to, int from, int argc, char **argv)
+{
 	int i;
 
+	*to = '\0';
+	for (i = from; i < argc; i++)
+		to += sprintf(to, "%s%s", i > from ? " " : "", argv[i]);
+}
+
+static int message(int argc, char **argv)
+{
+	struct dm_target_msg *msg = (void *)first_spec();
+
 	memset(&dm, 0, sizeof(dm));
-	msg = (struct dm_target_msg *)(dm.bytes + sizeof(dm.head));
-	for (i = 2; i < argc; i++)
-		used += sprintf(msg->message + used, "%s%s", i > 2 ? " " : "",
-				argv[i]);
+	join(msg->message, 2, argc, argv);
 	if (dm_call(argv[1], DM_TARGET_MSG, 0))
 		return -1;
 	if (dm.head.flags & DM_DATA_OUT_FLAG)
@@ -192,7 +219,7 @@ static int status(char **argv)
 	if (dm_call(argv[1], DM_TABLE_STATUS, DM_NOFLUSH_FLAG |
 		    (strcmp(argv[0], "table") ? 0 : DM_STATUS_TABLE_FLAG)))
 		return -1;
-	spec = (struct dm_target_spec *)(dm.bytes + dm.head.data_start);
+	spec = (void *)(dm.bytes + dm.head.data_start);
 	if (dm.head.target_count)
 		snprintf(answer, sizeof(answer), " %llu %llu %.16s %.8000s",
 			 (unsigned long long)spec->sector_start,
@@ -201,15 +228,182 @@ static int status(char **argv)
 	return 0;
 }
 
+/* The call's argument is the table. */
+static int load(const char *name, char *table)
+{
+	struct dm_target_spec *spec = first_spec();
+	unsigned int count = 0;
+	char *line, *rest;
+	int used;
+
+	memset(&dm, 0, sizeof(dm));
+	for (line = strtok_r(table, ";", &rest); line;
+	     line = strtok_r(NULL, ";", &rest)) {
+		unsigned long long start, length;
+
+		used = strlen(line);
+		if (sscanf(line, "%llu %llu %15s %n", &start, &length,
+			   spec->target_type, &used) != 3)
+			return -1;
+		spec->sector_start = start;
+		spec->length = length;
+		strcpy((char *)(spec + 1), line + used);
+		spec->next = (sizeof(*spec) + strlen(line + used) + 8) & ~7U;
+		spec = (void *)((char *)spec + spec->next);
+		count++;
+	}
+	return dm_call_with(name, DM_TABLE_LOAD, 0, count);
+}
+
+static int suspend(const char *name)
+{
+	return dm_call(name, DM_DEV_SUSPEND, DM_SUSPEND_FLAG |
+		       DM_NOFLUSH_FLAG | DM_SKIP_LOCKFS_FLAG);
+}
+
+static int resume(const char *name)
+{
+	return dm_call(name, DM_DEV_SUSPEND, 0);
+}
+
+static void node_of(const char *name, char *path)
+{
+	sprintf(path, "/dev/mapper/%.120s", name);
+}
+
+static int dm_remove(const char *name)
+{
+	char path[160];
+
+	if (dm_call(name, DM_DEV_REMOVE, 0))
+		return -1;
+	node_of(name, path);
+	return unlink(path);
+}
+
+/* Nobody else makes the nodes here. */
+static int dm_create(const char *name, char *table)
+{
+	char path[160];
+	uint64_t dev;
+	int saved;
+
+	memset(&dm, 0, sizeof(dm));
+	if (dm_call(name, DM_DEV_CREATE, 0))
+		return -1;
+	dev = dm.head.dev;
+	node_of(name, path);
+	unlink(path);
+	if (!mknod(path, S_IFBLK | 0600,
+		   makedev((dev >> 8) & 0xfff, (dev & 0xff) | ((dev >> 12) & ~0xffU))) &&
+	    !load(name, table) && !resume(name))
+		return 0;
+	saved = errno;
+	dm_remove(name);
+	errno = saved;
+	return -1;
+}
+
+static int swap(const char *name, char *table)
+{
+	if (load(name, table) || suspend(name))
+		return -1;
+	return resume(name);
+}
+
+static int events(const char *name)
+{
+	if (dm_call(name, DM_DEV_STATUS, 0))
+		return -1;
+	snprintf(answer, sizeof(answer), " %u", dm.head.event_nr);
+	return 0;
+}
+
+static int dm_command(int argc, char **argv)
+{
+	static char table[DM_BUFFER];
+	const char *verb = argv[0], *name = argv[1];
+
+	join(table, 2, argc, argv);
+	if (!strcmp(verb, "message"))
+		return message(argc, argv);
+	if (!strcmp(verb, "create"))
+		return dm_create(name, table);
+	if (!strcmp(verb, "load"))
+		return load(name, table);
+	if (!strcmp(verb, "swap"))
+		return swap(name, table);
+	if (!strcmp(verb, "clear"))
+		return dm_call(name, DM_TABLE_CLEAR, 0);
+	if (!strcmp(verb, "remove"))
+		return dm_remove(name);
+	if (!strcmp(verb, "events"))
+		return events(name);
+	return status(argv);
+}
+
+static int sectors(const char *device)
+{
+	int fd = open(device, O_RDONLY);
+	uint64_t bytes;
+
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &bytes))
+		return -1;
+	close(fd);
+	snprintf(answer, sizeof(answer), " %llu",
+		 (unsigned long long)bytes >> 9);
+	return 0;
+}
+
+static int kernel_log(int mark)
+{
+	static int log = -1;
+	char record[8192], *text;
+	ssize_t n;
+
+	if (log < 0)
+		log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	if (log < 0)
+		return -1;
+	if (mark)
+		return lseek(log, 0, SEEK_END) < 0 ? -1 : 0;
+	for (;;) {
+		n = read(log, record, sizeof(record) - 1);
+		if (n < 0 && errno == EPIPE)	/* some were overwritten */
+			continue;
+		if (n < 0)
+			return errno == EAGAIN ? 0 : -1;
+		record[n] = '\0';
+		/* <level,number,time,flags>;<text>, then more lines */
+		text = strchr(record, ';');
+		if (text)
+			printf("%.*s\n", (int)strcspn(text + 1, "\n"), text + 1);
+	}
+}
+
+static int is_one_of(const char *word, const char *list)
+{
+	const char *at = strstr(list, word);
+
+	return at && at[strlen(word)] == ' ' && (at == list || at[-1] == ' ');
+}
+
 static int command(int argc, char **argv)
 {
+	const char *verb = argv[0];
+
 	errno = EINVAL;
-	if (argc >= 3 && !strcmp(argv[0], "message"))
-		return message(argc, argv);
-	if (argc == 2 && (!strcmp(argv[0], "status") ||
-			  !strcmp(argv[0], "table")))
-		return status(argv);
-	if (argc == 4 || argc == 5 || (argc == 2 && !strcmp(argv[0], "flush")))
+	if (argc == 1 && is_one_of(verb, "mark klog "))
+		return kernel_log(!strcmp(verb, "mark"));
+	if (argc == 2 && !strcmp(verb, "sectors"))
+		return sectors(argv[1]);
+	if (argc >= 3 && is_one_of(verb, "message create load swap "))
+		return dm_command(argc, argv);
+	if (argc == 2 && is_one_of(verb, "status table clear remove events "))
+		return dm_command(argc, argv);
+	if ((argc == 5 && is_one_of(verb, "write fua holds ")) ||
+	    (argc == 4 && is_one_of(verb, "read discard punch zeroout ")) ||
+	    (argc == 2 && !strcmp(verb, "flush")))
 		return request(argc, argv);
 	return -1;
 }

@@ -6,9 +6,76 @@
 #
 # A model is a file: $SCRATCH/view and $SCRATCH/secondary. A write that must
 # succeed changes the device and the file alike.
+#
+# Requests, messages and status are answered by one process, dmio: hundreds of
+# processes are what would take most of the time.
 
 SCRATCH=${SCRATCH:-/dev/shm}
 declare -A RAW_DISK MODEL_DISK BROKEN
+
+coproc DMIO { exec dmio; }
+# A subshell has no use for a coprocess, but for copies of its descriptors.
+exec 7>&"${DMIO[1]}" 8<&"${DMIO[0]}"
+
+# dmio VERB WORD...: sets ANSWER; see dmio.c.
+dmio()
+{
+	printf '%s\n' "$*" >&7
+	IFS= read -r ANSWER <&8
+	[[ $ANSWER == ok* ]]
+}
+
+# works TEXT VERB WORD..., fails TEXT ERRNO VERB WORD...: what dmio answers.
+works()
+{
+	dmio "${@:2}"
+	ok $? "$1" || diag "${*:2}: $ANSWER"
+}
+
+fails()
+{
+	dmio "${@:3}"
+	[ "$ANSWER" = "$2" ]
+	ok $? "$1" || diag "${*:3}: $ANSWER, want $2"
+}
+
+stamp()
+{
+	dmio write "$@"
+}
+
+# msg NAME WORD...: sets ANSWER.
+msg()
+{
+	dmio message "$1-view" "${@:2}"
+}
+
+get_error()
+{
+	dmio message "$1-view" get_error
+	echo "${ANSWER#ok }"
+}
+
+declare -A FIELD=([stage]=5 [error]=6 [epoch]=7 [active]=9 [saved]=10 [held]=11
+	[captures]=14 [spills]=15 [errors]=16)
+
+# st NAME FIELD...: as in guest.sh, several at once.
+st()
+{
+	local values name=$1 field words=()
+
+	dmio status "$name-view"
+	read -r -a values <<<"$ANSWER"
+	shift
+	for field; do
+		if [ "$field" = flags ]; then
+			words+=("${values[@]:19:${values[18]:-0}}")
+		else
+			words+=("${values[${FIELD[$field]}]:-gone}")
+		fi
+	done
+	echo "${words[*]}"
+}
 
 # faulty NAME SIZE_MIB [KEY=VALUE]...: /dev/mapper/NAME over a disk in memory.
 faulty()
@@ -146,6 +213,13 @@ outcome()
 	echo "${words##*: }"
 }
 
+# deferring NAME: a transition makes newcomers wait. Asks by itself, as dmio may
+# be the one that sent it.
+deferring()
+{
+	[[ $(dmsetup status --noflush "$1-view") == *" deferring "* ]]
+}
+
 # --- what must be where --------------------------------------------------------
 
 # model NAME SIZE_MIB: a file, also to be had as a disk
@@ -160,9 +234,9 @@ put()
 {
 	local model=$1
 
-	if ! stamp "/dev/mapper/p-$1" "$2" "$3" "$4" 2>"$SCRATCH/put.err"; then
+	if ! stamp "/dev/mapper/p-$1" "$2" "$3" "$4"; then
 		ok 1 "a write of the $1 at $3, $4 long, succeeds"
-		diag "$(<"$SCRATCH/put.err")"
+		diag "$ANSWER"
 		return 1
 	fi
 	[ "$model" != origin ] || model=secondary
@@ -189,13 +263,10 @@ holds()
 # part_holds DEVICE MODEL OFFSET LENGTH TEXT; both in bytes
 part_holds()
 {
-	if blkio read "$1" "$3" "$4" 2>"$SCRATCH/read.err" |
-			cmp -n "$4" -i "0:$3" - "$SCRATCH/$2" >"$SCRATCH/cmp.out" 2>&1; then
-		ok 0 "$5"
-	else
-		ok 1 "$5"
-		diag "$(cat "$SCRATCH/read.err" "$SCRATCH/cmp.out")"
-	fi
+	local output status=0
+
+	output=$(same "$1" "$SCRATCH/$2" "$3" "$4" 2>&1) || status=$?
+	ok $status "$5" || diag "$1: $output"
 }
 
 # as_they_must TEXT: view and secondary are as their models say.
@@ -249,9 +320,6 @@ error_is()
 
 errors_are()
 {
-	local values
-
-	is "$(msg p get_error)" "$2" "$1: get_error says so"
-	read -r -a values < <(dmsetup status --noflush p-view)
-	is "${values[5]} ${values[15]}" "$3" "$1: status says so"
+	is "$(get_error p)" "$2" "$1: get_error says so"
+	is "$(st p error errors)" "$3" "$1: status says so"
 }

@@ -380,15 +380,12 @@ omsg()
 	dmsetup message "$name-origin" 0 "$@"
 }
 
-# st NAME FIELD: one field of the view's status.
-st()
+# status_field FIELD: one field of the status in values, from the stage on.
+status_field()
 {
-	local values flags
+	local flags=${values[13]:-0}
 
-	read -r -a values < <(dmsetup status --noflush "$1-view" 2>/dev/null)
-	# <start> <length> replication secondary <stage> ...
-	values=("${values[@]:4}")
-	case $2 in
+	case $1 in
 	stage) echo "${values[0]:-gone}" ;;
 	error) echo "${values[1]}" ;;
 	epoch) echo "${values[2]}" ;;
@@ -404,16 +401,24 @@ st()
 	spills) echo "${values[10]}" ;;
 	errors) echo "${values[11]}" ;;
 	leaf_bytes) echo "${values[12]}" ;;
-	flags)
-		flags=${values[13]}
-		echo "${values[*]:14:flags}"
-		;;
-	args)
-		flags=${values[13]}
-		echo "${values[*]:15 + flags}"
-		;;
-	*) diag "st: no field $2"; return 1 ;;
+	flags) echo "${values[*]:14:flags}" ;;
+	args) echo "${values[*]:15 + flags}" ;;
+	*) diag "st: no field $1"; return 1 ;;
 	esac
+}
+
+# st NAME FIELD...: fields of the view's status, one a line, of one moment.
+st()
+{
+	local name=$1 values field
+
+	shift
+	read -r -a values < <(dmsetup status --noflush "$name-view" 2>/dev/null)
+	# <start> <length> replication secondary <stage> ...
+	values=("${values[@]:4}")
+	for field in "$@"; do
+		status_field "$field" || return
+	done
 }
 
 stage()

@@ -20,12 +20,12 @@ pick()
 # disk ROLE SECTORS READ_MS WRITE_MS: sets DISK
 disk()
 {
-	local size
-
-	null_disk "n$1$count" 24 blocksize="$block" discard="$(pick 0 1)"
-	size=$2
-	dmsetup create "$1" --table "0 $size delay $DISK 0 $3 $DISK 0 $4"
-	DISK=/dev/mapper/$1
+	null_disk "n$1$count" 14 blocksize="$block" discard="$(pick 0 1)"
+	if [ "$3$4" = 00 ]; then
+		dm_make "$1" "0 $2 linear $DISK 0"
+	else
+		dm_make "$1" "0 $2 delay $DISK 0 $3 $DISK 0 $4"
+	fi
 }
 
 # Devices of one length, one or two of them slow now and then.
@@ -34,7 +34,7 @@ make_disks()
 	local sectors read_ms=0 write_ms=0
 
 	block=$(pick 512 512 4096)
-	sectors=$((24576 + 8 * (RANDOM % 2048)))
+	sectors=$((20480 + 8 * (RANDOM % 1000)))
 	[ "$block" = 4096 ] || sectors=$((sectors + RANDOM % 8))
 	[ $((RANDOM % 4)) -ne 0 ] || read_ms=4
 	[ $((RANDOM % 4)) -ne 0 ] || write_ms=8
@@ -50,10 +50,10 @@ make_disks()
 one_run()
 {
 	local -a args
-	local out status=0 ops=6000
+	local out status=0 ops=10000
 
-	[ "$slow" = 0 ] || ops=1500
-	args=(--ops "$ops" --max-kib "$(pick 64 1024 1024 3072)")
+	[ "$slow" = 0 ] || ops=2500
+	args=(--ops "$ops" --max-kib "$(pick 16 64 64 256 1024 3072)")
 	args+=(--end "$(pick failover failover promote stop)")
 	case $((RANDOM % 3)) in
 	0) args+=(--vary-hold) ;;

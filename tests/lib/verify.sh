@@ -25,20 +25,17 @@ figure()
 	echo "${value%% *}"
 }
 
-# verify TEXT COMMAND ARGS...: one test; the findings and figures are shown.
+# verify TEXT COMMAND ARGS...: one test; what it says is shown as it comes, as
+# a request that hangs may never let the program end.
 verify()
 {
-	local text=$1 out last line status=0
+	local text=$1 last status
 
 	shift
-	out=$("$verify_bin" "$@" --seed "$seed" 2>&1) || status=$?
-	last=$(grep -E '^(ok|failed) ' <<<"$out" | tail -n 1)
-	while IFS= read -r line; do
-		case $line in
-		begin*) ;;
-		*) diag "$line" ;;
-		esac
-	done <<<"$out"
+	"$verify_bin" "$@" --seed "$seed" 2>&1 | tee /tmp/verify.out |
+		sed -u '/^begin /d; s/^/# /'
+	status=${PIPESTATUS[0]}
+	last=$(grep -E '^(ok|failed) ' /tmp/verify.out | tail -n 1)
 	ok "$status" "$text, seed $seed" || true
 	verify_runs=$((verify_runs + 1))
 	if [ -n "$last" ]; then
@@ -46,6 +43,12 @@ verify()
 		verify_compares=$((verify_compares + $(figure compares "$last")))
 	fi
 	return 0
+}
+
+# slow NAME DISK READ_MS WRITE_MS: a disk that takes its time; sets DISK
+slow()
+{
+	dm_make "$1" "0 $(sectors "$2") delay $2 0 $3 $2 0 $4"
 }
 
 verify_total()
