@@ -191,9 +191,12 @@ checkpoints_under_load()
 
 show_status()
 {
-	say "status of the view: stage $(stage r), epoch $(st r epoch), error $(st r error)"
+	local field
+
+	mapfile -t field < <(st r stage epoch error active saved held)
+	say "status of the view: stage ${field[0]}, epoch ${field[1]}, error ${field[2]}"
 	printf '         view wrote %d KiB, old data kept %d KiB (%d KiB of it in memory)\n' \
-		$(($(st r active) / 2)) $(($(st r saved) / 2)) $(($(st r held) / 2))
+		$((field[3] / 2)) $((field[4] / 2)) $((field[5] / 2))
 }
 
 # standby_works NAME: somebody uses the view: a report and a data base.
@@ -296,7 +299,7 @@ agreed_moment()
 
 failover()
 {
-	local from is_still
+	local from rate size
 
 	chapter "3. The primary dies; the view becomes the disk (failover)"
 	agreed_moment
@@ -308,14 +311,16 @@ failover()
 	cut_stream
 	say "the stream is cut in the middle of a write"
 	show_status
-	quietly msg r set commit_rate_mib 8
+	mapfile -t size < <(st r active saved)
+	rate=$(((size[0] + size[1]) / 2048 / 6 + 1))
+	quietly msg r set commit_rate_mib "$rate"
 	from=$(now)
 	quietly msg r failover
-	say "failover begins, slowed down to 8 MiB/s so that it can be watched"
-	must "the mounted view takes writes meanwhile" standby_works during
-	is_still=$(stage r)
+	say "failover begins, slowed down to $rate MiB/s so that it can be watched"
+	must "the mounted view takes writes" standby_works during
+	must "while the old data is still going home" stage_is r failover
 	wait_stage r "done" 60 || fail "the failover does not end"
-	say "failover is done after $((($(now) - from) / 1000)) ms (stage was $is_still when the writes ended)"
+	say "failover is done after $((($(now) - from) / 1000)) ms"
 	say "what the primary wrote since the checkpoint is undone: $(($(st r to_commit) / 2)) KiB were copied"
 	must "a late write of the primary is refused" refused
 	(cd /standby && sha256sum during/*) >/tmp/during.sums

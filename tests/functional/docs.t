@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --smp 2 --mem 1024 --timeout 600 --data .
+# vm: --smp 2 --mem 1024 --timeout 600
 #
 # The documents say what is so. Every block that they mark as shell (```sh in
 # Markdown, ".. code-block:: sh" in reStructuredText) is run: those of one
@@ -15,9 +15,7 @@
 
 shopt -s extglob
 
-# Its sources, too: make runs the tests from the top, see --data above.
 top=/repo
-[ -e "$top/dm-replication-pair.c" ] || top=/data
 documents=(README.md CONTRIBUTING.md Documentation/dm-replication.rst
 	Documentation/conformance.rst)
 work=/tmp/docs

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --mem 768 --timeout 120
+# vm: --mem 768 --timeout 240
 #
 # The tests' own tools: they see what is so, and what is not.
 
