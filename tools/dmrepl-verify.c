@@ -48,7 +48,7 @@ static const struct opt options[] = {
 	{ "ops", "N", NUMBER, AT(ops), MODEL | LOAD, 0,
 	  "how many operations before the end (10000)" },
 	{ "threads", "N", NUMBER, AT(threads), MODEL, 0,
-	  "share the operations among N threads: writers of the origin, readers and writers of the view (1: exact order)" },
+	  "that many threads: writers of the origin, readers and writers of the view (1)" },
 	{ "writers", "N", NUMBER, AT(writers), MODEL | LOAD, 0,
 	  "threads that write the origin" },
 	{ "readers", "N", NUMBER, AT(readers), MODEL | FROZEN | LOAD, 0,

@@ -12,7 +12,6 @@
 
 #include "verify-gen.h"
 
-#define U(x)		((unsigned long long)(x))
 #define MAX_DEPTH	256
 #define MAX_READERS	32
 #define WRITE_SECTORS	128u			/* longest write of the origin */
@@ -164,8 +163,9 @@ static void report(const char *what, u64 bad, u64 sector, u64 count,
 
 	if (!finding_begin())
 		return;
-	finding_line("view at sector %llu (page %llu, MiB %llu): %s; request sectors %llu+%llu, now in epoch %llu",
-		     U(bad), U(bad / 8), U(bad / MIB_SECTORS), what, U(sector), U(count),
+	finding_line("view at sector %llu (page %llu, MiB %llu): %s", U(bad), U(bad / 8),
+		     U(bad / MIB_SECTORS), what);
+	finding_line("  request sectors %llu+%llu, now in epoch %llu", U(sector), U(count),
 		     U(gens_mark(&fz.g) / 2));
 	finding_line("  found: %s", stamp_text(st, text, sizeof(text)));
 	gens_explain(&fz.g, bad);
@@ -462,12 +462,15 @@ static void summary(struct opts *o)
 		finding("no status of %s at the end", fz.name);
 	if (!failed() && !atomic_load(&fz.reads))
 		finding("not one read of the view could be judged: the interval is too short");
-	printf("%s frozen ops=%llu compares=%llu sectors=%llu across=%llu unjudged=%llu view_writes=%llu checkpoints=%llu message_us_mean=%llu message_us_max=%llu pause_us_last=%llu pause_us_longest=%llu seed=%llu\n",
+	printf("%s frozen ops=%llu compares=%llu sectors=%llu across=%llu unjudged=%llu",
 	       failed() ? "failed" : "ok", U(atomic_load(&fz.writes)),
 	       U(atomic_load(&fz.reads)), U(atomic_load(&fz.compared)),
-	       U(atomic_load(&fz.across)), U(atomic_load(&fz.too_long)),
+	       U(atomic_load(&fz.across)), U(atomic_load(&fz.too_long)));
+	printf(" view_writes=%llu checkpoints=%llu message_us_mean=%llu message_us_max=%llu",
 	       U(atomic_load(&fz.view_writes)), U(n), U(n ? fz.g.latency_sum / n : 0),
-	       U(fz.g.latency_max), U(st.pause_last), U(st.pause_longest), U(o->seed));
+	       U(fz.g.latency_max));
+	printf(" pause_us_last=%llu pause_us_longest=%llu seed=%llu\n", U(st.pause_last),
+	       U(st.pause_longest), U(o->seed));
 }
 
 int cmd_frozen(struct opts *o)
@@ -479,7 +482,7 @@ int cmd_frozen(struct opts *o)
 	u64 i;
 
 	if (n > MAX_READERS || !o->qd || o->qd > MAX_DEPTH || !o->samples)
-		die("frozen takes at most %u readers and view writers, a queue depth of 1 to %u, and samples",
+		die("frozen takes up to %u readers and view writers, --qd 1 to %u, --samples",
 		    MAX_READERS, MAX_DEPTH);
 	memset(rd, 0, sizeof(rd));
 	prepare(o);

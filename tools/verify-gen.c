@@ -123,10 +123,12 @@ void gens_explain(struct gens *g, u64 entry)
 
 	for (old = 0; old < 2 && number > (u64)old; old++) {
 		e = &g->epoch[(number - (u64)old) % 2];
-		finding_line("  checkpoint %llu: acknowledged before the message: seq %llu, submitted before its return: %llu, first read of the epoch: %llu",
-			     (unsigned long long)(number - (u64)old),
-			     (unsigned long long)e->lo[entry],
-			     (unsigned long long)e->hi[entry],
+		finding_line("  checkpoint %llu:", (unsigned long long)(number - (u64)old));
+		finding_line("    acknowledged before the message: seq %llu",
+			     (unsigned long long)e->lo[entry]);
+		finding_line("    submitted before it returned: seq %llu",
+			     (unsigned long long)e->hi[entry]);
+		finding_line("    first read in its epoch: seq %llu",
 			     (unsigned long long)atomic_load(&e->pin[entry]));
 	}
 	finding_line("  by now: acknowledged seq %llu, submitted %llu",

@@ -11,7 +11,6 @@
 
 #include "verify-gen.h"
 
-#define U(x)		((unsigned long long)(x))
 #define MAX_STREAMS	256
 #define READERS		2
 
@@ -117,13 +116,13 @@ static void judge(u64 stream, const struct stamp *a, const struct stamp *b)
 		return;
 	if (!finding_begin())
 		return;
-	finding_line("stream %llu (sector %llu), epoch %llu: view A shows write %llu%s, view B write %llu%s; A must show B's or the next",
-		     U(stream), U(place(stream)), U(gens_mark(&gr.g) / 2), U(a->seq),
-		     a_ok ? "" : " (not permitted in this epoch)", U(b->seq),
-		     b_ok ? "" : " (not permitted in this epoch)");
-	finding_line(" view A:");
+	finding_line("stream %llu (sector %llu), epoch %llu: A must show B's write or the next",
+		     U(stream), U(place(stream)), U(gens_mark(&gr.g) / 2));
+	finding_line(" view A shows write %llu%s", U(a->seq),
+		     a_ok ? "" : ", which it may not in this epoch");
 	gens_explain(&gr.g, 2 * stream);
-	finding_line(" view B:");
+	finding_line(" view B shows write %llu%s", U(b->seq),
+		     b_ok ? "" : ", which it may not in this epoch");
 	gens_explain(&gr.g, 2 * stream + 1);
 	finding_end();
 }
@@ -254,9 +253,10 @@ int cmd_groups(struct opts *o)
 	n = gr.g.checkpoints;
 	if (!failed() && !atomic_load(&gr.reads))
 		finding("not one read of the views could be judged: the interval is too short");
-	printf("%s groups ops=%llu compares=%llu unjudged=%llu checkpoints=%llu message_us_mean=%llu message_us_max=%llu seed=%llu\n",
+	printf("%s groups ops=%llu compares=%llu unjudged=%llu checkpoints=%llu",
 	       failed() ? "failed" : "ok", U(atomic_load(&gr.writes)),
-	       U(atomic_load(&gr.reads)), U(atomic_load(&gr.unjudged)), U(n),
+	       U(atomic_load(&gr.reads)), U(atomic_load(&gr.unjudged)), U(n));
+	printf(" message_us_mean=%llu message_us_max=%llu seed=%llu\n",
 	       U(n ? gr.g.latency_sum / n : 0), U(gr.g.latency_max), U(o->seed));
 	for (i = 0; i < o->streams; i++)
 		free(gr.buf[i]);

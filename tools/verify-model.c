@@ -7,8 +7,6 @@
 
 #include "verify-model.h"
 
-#define U(x)	((unsigned long long)(x))
-
 typedef unsigned short weights_t[OP_COUNT];
 
 /* in thousandths of a worker's operations, more or less */
@@ -67,7 +65,7 @@ static void worker_init(struct worker *w, struct model *m, unsigned int id)
 	set_weights(w, alone);
 }
 
-static bool op_allowed(const struct model *m, enum op op)
+static bool op_allowed(const struct model *m, enum operation op)
 {
 	switch (op) {
 	case OP_HOLD:
@@ -84,19 +82,19 @@ static bool op_allowed(const struct model *m, enum op op)
 	}
 }
 
-static enum op pick_op(struct worker *w)
+static enum operation pick_op(struct worker *w)
 {
 	unsigned int at = (unsigned int)rng_below(&w->rng, w->weight_sum), i;
 
 	for (i = 0; i < OP_COUNT - 1 && at >= w->weights[i]; i++)
 		at -= w->weights[i];
-	return op_allowed(w->m, (enum op)i) ? (enum op)i : pick_op(w);
+	return op_allowed(w->m, (enum operation)i) ? (enum operation)i : pick_op(w);
 }
 
 static void one_op(struct worker *w)
 {
 	struct model *m = w->m;
-	enum op op = pick_op(w);
+	enum operation op = pick_op(w);
 
 	if (op_is_exclusive(op))
 		pthread_rwlock_wrlock(&m->world);
@@ -171,9 +169,12 @@ static void wait_done(struct model *m)
 
 static void fence(struct model *m, const char *message)
 {
+	struct record r = { .op = OP_END, .begin = now_us() };
+
 	atomic_store(&m->fence_sent, true);
 	must_message(m->name, message);
 	atomic_store(&m->fence_back, true);
+	log_op(&workers[0], &r);
 }
 
 /* Worker 0 alone. */
@@ -326,10 +327,11 @@ static int run_model(struct opts *o, const char *what)
 	if (!failed())
 		end_run(m);
 	progress_stop();
-	printf("%s %s ops=%llu compares=%llu sectors=%llu checkpoints=%llu end=%s refused=%llu commit_ms=%llu ms=%llu seed=%llu\n",
+	printf("%s %s ops=%llu compares=%llu sectors=%llu checkpoints=%llu end=%s",
 	       failed() ? "failed" : "ok", what, U(atomic_load(&m->ops)),
 	       U(atomic_load(&m->compares)), U(atomic_load(&m->compared)),
-	       U(atomic_load(&m->checkpoints)), o->end,
+	       U(atomic_load(&m->checkpoints)), o->end);
+	printf(" refused=%llu commit_ms=%llu ms=%llu seed=%llu\n",
 	       U(atomic_load(&m->late_writes)), U(m->commit_us / 1000),
 	       U((now_us() - begin) / 1000), U(o->seed));
 	for (i = 0; i < m->nslots; i++) {
@@ -345,7 +347,7 @@ int cmd_model(struct opts *o)
 	u64 t = o->threads;
 
 	if (t > 1 && !o->writers && !o->readers && !o->view_writers) {
-		o->view_writers = t / 4;
+		o->view_writers = (t + 2) / 4;
 		o->readers = (t + 1) / 3;
 		o->writers = t - o->readers - o->view_writers;
 	}

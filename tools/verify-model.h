@@ -25,23 +25,23 @@ struct track {
 
 enum phase { PH_RUNNING, PH_STOPPED, PH_FAILOVER, PH_DONE };
 
-enum op {
+enum operation {
 	OP_NONE, OP_ORG_WRITE, OP_ORG_ZERO, OP_ORG_DISCARD, OP_ORG_READ,
 	OP_ORG_FLUSH, OP_VIEW_WRITE, OP_VIEW_ZERO, OP_VIEW_DISCARD, OP_VIEW_READ,
 	OP_VIEW_FLUSH, OP_SEC_READ, OP_CHECKPOINT, OP_RESTART, OP_COMPARE,
-	OP_HOLD, OP_COUNT
+	OP_HOLD, OP_END, OP_COUNT
 };
 
 /* what a worker is doing now; writers of one track keep out of each other's way */
 struct slot {
 	u64 sector, count;
 	struct track *track;			/* written, or NULL */
-	enum op op;
+	enum operation op;
 };
 
 struct record {
 	u64 begin, end, sector, count, seq, epoch;
-	enum op op;
+	enum operation op;
 	unsigned int worker;
 	int err;
 };
@@ -97,9 +97,9 @@ struct worker {
 void model_init(struct model *m, struct opts *o, unsigned int workers);
 void model_free(struct model *m);
 void model_new_epoch(struct model *m);		/* secondary becomes the view */
-const char *op_text(enum op op);
+const char *op_text(enum operation op);
 void pick_range(struct worker *w, const struct dev *d, u64 *sector, u64 *count);
-u64 slot_take(struct worker *w, enum op op, struct track *t, u64 sector, u64 count);
+u64 slot_take(struct worker *w, enum operation op, struct track *t, u64 sector, u64 count);
 void slot_ack(struct worker *w, u64 id);
 void slot_drop(struct worker *w);
 void log_op(struct worker *w, const struct record *r);
@@ -113,8 +113,8 @@ void compare_range(struct worker *w, const struct dev *d, u64 sector, u64 count)
 void compare_all(struct worker *w);
 
 /* verify-ops.c */
-void run_op(struct worker *w, enum op op);
-bool op_is_exclusive(enum op op);
+void run_op(struct worker *w, enum operation op);
+bool op_is_exclusive(enum operation op);
 void begin_running(struct worker *w);
 void settle_unsure(struct worker *w);
 bool stage_is(struct model *m, const char *want);

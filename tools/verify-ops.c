@@ -7,14 +7,12 @@
 
 #include "verify-model.h"
 
-#define U(x)	((unsigned long long)(x))
-
-bool op_is_exclusive(enum op op)
+bool op_is_exclusive(enum operation op)
 {
 	return op == OP_CHECKPOINT || op == OP_RESTART || op == OP_COMPARE;
 }
 
-static bool op_is_origin(enum op op)
+static bool op_is_origin(enum operation op)
 {
 	return op >= OP_ORG_WRITE && op <= OP_ORG_FLUSH;
 }
@@ -100,7 +98,7 @@ static void settle_discard(struct worker *w, const struct dev *d, struct track *
 	}
 }
 
-static void op_write(struct worker *w, const struct dev *d, struct track *t, enum op op)
+static void op_write(struct worker *w, const struct dev *d, struct track *t, enum operation op)
 {
 	struct record r = { .op = op };
 	unsigned int tries;
@@ -125,7 +123,7 @@ static void op_write(struct worker *w, const struct dev *d, struct track *t, enu
 	count_op(w, &r);
 }
 
-static void op_read(struct worker *w, const struct dev *d, enum op op)
+static void op_read(struct worker *w, const struct dev *d, enum operation op)
 {
 	struct track *t = rule_of(w->m, d);
 	struct record r = { .op = op };
@@ -144,7 +142,7 @@ static void op_read(struct worker *w, const struct dev *d, enum op op)
 	count_op(w, &r);
 }
 
-static void op_flush(struct worker *w, const struct dev *d, enum op op)
+static void op_flush(struct worker *w, const struct dev *d, enum operation op)
 {
 	struct record r = { .op = op, .begin = now_us() };
 	bool fenced = atomic_load(&w->m->fence_back);
@@ -250,7 +248,7 @@ void settle_unsure(struct worker *w)
 static void compare_some(struct worker *w)
 {
 	struct model *m = w->m;
-	u64 i, s, n = MIB_SECTORS / 2;
+	u64 i, s, n = MIB_SECTORS / 8;
 
 	if (n > m->sectors)
 		n = m->sectors;
@@ -352,7 +350,7 @@ static void op_sec_read(struct worker *w)
 		op_read(w, &w->m->secondary, OP_SEC_READ);
 }
 
-void run_op(struct worker *w, enum op op)
+void run_op(struct worker *w, enum operation op)
 {
 	struct model *m = w->m;
 
@@ -400,6 +398,7 @@ void run_op(struct worker *w, enum op op)
 		op_hold(w);
 		break;
 	case OP_NONE:
+	case OP_END:
 	case OP_COUNT:
 		break;
 	}

@@ -107,13 +107,13 @@ static const char *content_text(enum content c)
 {
 	switch (c) {
 	case IS_STAMP:
-		return "intact";
+		return "stamp";
 	case IS_TORN:
-		return "TORN (checksum wrong)";
+		return "TORN stamp (checksum wrong)";
 	case IS_MISPLACED:
-		return "MISPLACED";
+		return "MISPLACED stamp";
 	case IS_FOREIGN:
-		return "of another run";
+		return "stamp of another run";
 	case IS_ZERO:
 		return "zeroes";
 	case IS_JUNK:
@@ -132,7 +132,8 @@ const char *stamp_text(const struct stamp *st, char *buf, size_t len)
 		snprintf(buf, len, "no stamp, begins %02x%02x%02x%02x %02x%02x%02x%02x",
 			 h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]);
 	else
-		snprintf(buf, len, "%s stamp: %s write seq %llu, writer %u, epoch %llu, sector %llu, run %08x",
+		snprintf(buf, len,
+			 "%s: %s write seq %llu, writer %u, epoch %llu, sector %llu, run %08x",
 			 content_text(st->content), kind_text(st->kind),
 			 (unsigned long long)st->seq, st->writer,
 			 (unsigned long long)st->epoch,

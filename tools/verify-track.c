@@ -87,7 +87,7 @@ void model_new_epoch(struct model *m)
 	m->epoch_seq = atomic_load(&m->seq);
 }
 
-const char *op_text(enum op op)
+const char *op_text(enum operation op)
 {
 	static const char *const text[OP_COUNT] = {
 		[OP_NONE] = "nothing",
@@ -106,6 +106,7 @@ const char *op_text(enum op op)
 		[OP_RESTART] = "stop and start",
 		[OP_COMPARE] = "full compare",
 		[OP_HOLD] = "set hold_mib",
+		[OP_END] = "failover or promote",
 	};
 
 	return text[op];
@@ -220,7 +221,7 @@ static void mark_unsure(struct model *m, const struct slot *o, u64 sector, u64 c
 	memset(m->unsure + from, 1, to - from);
 }
 
-static u64 new_id(struct model *m, enum op op)
+static u64 new_id(struct model *m, enum operation op)
 {
 	u64 id = atomic_fetch_add(&m->seq, 1) + 1;
 
@@ -231,7 +232,7 @@ static u64 new_id(struct model *m, enum op op)
  * Announces a request. A write gets its id, and is entered as submitted; 0
  * means that another writer is at these sectors.
  */
-u64 slot_take(struct worker *w, enum op op, struct track *t, u64 sector, u64 count)
+u64 slot_take(struct worker *w, enum operation op, struct track *t, u64 sector, u64 count)
 {
 	struct model *m = w->m;
 	bool shared = m->o->overlap && t == &m->org;
@@ -301,61 +302,74 @@ void log_op(struct worker *w, const struct record *r)
 
 /* ---- the report ---- */
 
-static void report_history(struct model *m, u64 sector)
+static bool concerns(const struct record *r, u64 sector)
 {
-	u64 logged = atomic_load(&m->logged), i, first = 0, shown = 0;
-	const struct record *r;
-
-	for (i = logged; i && logged - i < LOG_RECORDS && shown < 14; i--) {
-		r = &m->log[(i - 1) % LOG_RECORDS];
-		if (!r->count || (r->sector <= sector && sector < r->sector + r->count))
-			shown++;
-		first = i - 1;
-	}
-	if (shown)
-		finding_line("  what touched this sector, and transitions, by their ends:");
-	for (i = first; shown && i < logged; i++) {
-		r = &m->log[i % LOG_RECORDS];
-		if (r->count && (r->sector > sector || sector >= r->sector + r->count))
-			continue;
-		finding_line("  %9llu..%9llu us worker %u epoch %llu %s sectors %llu+%llu seq %llu%s%s",
-			     (unsigned long long)r->begin, (unsigned long long)r->end,
-			     r->worker, (unsigned long long)r->epoch, op_text(r->op),
-			     (unsigned long long)r->sector, (unsigned long long)r->count,
-			     (unsigned long long)ID_SEQ(r->seq), r->err ? " " : "",
-			     r->err ? strerror(-r->err) : "");
-	}
+	return !r->count || (r->sector <= sector && sector < r->sector + r->count);
 }
 
-static void report(struct model *m, const struct dev *d, const struct track *t,
-		   u64 sector, u64 lo, const struct stamp *st, u64 first, u64 count,
-		   u64 bad)
+static void report_record(const struct record *r)
 {
+	char what[64] = "";
+
+	if (r->count)
+		snprintf(what, sizeof(what), " sectors %llu+%llu seq %llu", U(r->sector),
+			 U(r->count), U(ID_SEQ(r->seq)));
+	finding_line("  %9llu..%9llu us worker %u epoch %llu %s%s%s%s", U(r->begin),
+		     U(r->end), r->worker, U(r->epoch), op_text(r->op), what,
+		     r->err ? ": " : "", r->err ? strerror(-r->err) : "");
+}
+
+static void report_history(struct model *m, u64 sector)
+{
+	u64 logged = atomic_load(&m->logged), i, first = logged, shown = 0;
+
+	for (i = logged; i && logged - i < LOG_RECORDS && shown < 14; i--)
+		if (concerns(&m->log[(i - 1) % LOG_RECORDS], sector)) {
+			shown++;
+			first = i - 1;
+		}
+	finding_line("  what touched this sector, and transitions, by their ends:");
+	for (i = first; i < logged; i++)
+		if (concerns(&m->log[i % LOG_RECORDS], sector))
+			report_record(&m->log[i % LOG_RECORDS]);
+}
+
+/* What a read found wrong first. */
+struct wrong {
+	const struct dev *d;
+	const struct track *t;
+	u64 sector, lo;
+	struct stamp st;
+	u64 first, count, bad;			/* the read; how many are wrong */
+};
+
+static void report(struct model *m, const struct wrong *x)
+{
+	u64 s = x->sector, base = x->lo;
+	const char *whose = "the origin's write";
 	char want[64], last[64], found[256];
-	bool act = t == &m->act;
-	u64 base = act && !lo ? m->frozen[sector] : lo;
 
 	if (!finding_begin())
 		return;
-	finding_line("%s at sector %llu (byte %llu, page %llu, MiB %llu), epoch %llu: %llu of the sectors %llu+%llu read are wrong",
-		     d->role, (unsigned long long)sector,
-		     (unsigned long long)sector * SECTOR_SIZE,
-		     (unsigned long long)sector / 8,
-		     (unsigned long long)sector / MIB_SECTORS,
-		     (unsigned long long)m->epoch, (unsigned long long)bad,
-		     (unsigned long long)first, (unsigned long long)count);
-	finding_line("  expected %s: %s %s, submitted meanwhile %s", d->role,
-		     !act ? "the origin's write" : lo ? "active" : "frozen",
+	if (x->t == &m->act) {
+		whose = x->lo ? "active" : "frozen";
+		base = x->lo ? x->lo : m->frozen[s];
+	}
+	finding_line("%s at sector %llu (byte %llu, page %llu, MiB %llu), epoch %llu",
+		     x->d->role, U(s), U(s * SECTOR_SIZE), U(s / 8), U(s / MIB_SECTORS),
+		     U(m->epoch));
+	finding_line("  expected %s: %s %s, submitted meanwhile %s", x->d->role, whose,
 		     id_text(base, want, sizeof(want)),
-		     id_text(get(&t->sub[sector]), last, sizeof(last)));
-	finding_line("  found: %s", stamp_text(st, found, sizeof(found)));
-	finding_line("  the model has: org acknowledged %llu submitted %llu, frozen %llu, act acknowledged %llu submitted %llu",
-		     (unsigned long long)ID_SEQ(get(&m->org.ack[sector])),
-		     (unsigned long long)ID_SEQ(get(&m->org.sub[sector])),
-		     (unsigned long long)ID_SEQ(m->frozen[sector]),
-		     (unsigned long long)ID_SEQ(get(&m->act.ack[sector])),
-		     (unsigned long long)ID_SEQ(get(&m->act.sub[sector])));
-	report_history(m, sector);
+		     id_text(get(&x->t->sub[s]), last, sizeof(last)));
+	finding_line("  found: %s", stamp_text(&x->st, found, sizeof(found)));
+	finding_line("  %llu of the sectors %llu+%llu read are wrong", U(x->bad),
+		     U(x->first), U(x->count));
+	finding_line("  model: origin acknowledged %llu submitted %llu, frozen %llu,",
+		     U(ID_SEQ(get(&m->org.ack[s]))), U(ID_SEQ(get(&m->org.sub[s]))),
+		     U(ID_SEQ(m->frozen[s])));
+	finding_line("         view acknowledged %llu submitted %llu",
+		     U(ID_SEQ(get(&m->act.ack[s]))), U(ID_SEQ(get(&m->act.sub[s]))));
+	report_history(m, s);
 	finding_end();
 }
 
@@ -402,24 +416,25 @@ static bool rule_holds(const struct model *m, const struct track *t, u64 sector,
 void rule_check(struct worker *w, const struct dev *d, struct track *t,
 		u64 sector, u64 count, const unsigned char *buf)
 {
+	struct wrong x = { .d = d, .t = t, .first = sector, .count = count };
 	struct model *m = w->m;
-	struct stamp st, first_st = { 0 };
-	u64 i, first = 0, bad = 0;
+	struct stamp st;
+	u64 i;
 
 	for (i = 0; i < count; i++) {
 		stamp_read(buf + i * SECTOR_SIZE, sector + i, &st);
 		if (rule_holds(m, t, sector + i, w->lo[i], &st))
 			continue;
-		if (!bad++) {
-			first = i;
-			first_st = st;
+		if (!x.bad++) {
+			x.sector = sector + i;
+			x.lo = w->lo[i];
+			x.st = st;
 		}
 	}
 	atomic_fetch_add(&m->compares, 1);
 	atomic_fetch_add(&m->compared, count);
-	if (bad)
-		report(m, d, t, sector + first, w->lo[first], &first_st, sector,
-		       count, bad);
+	if (x.bad)
+		report(m, &x);
 }
 
 /* Reads and compares; an error is a finding too. */

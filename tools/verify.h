@@ -21,6 +21,8 @@ typedef uint32_t u32;
 #define SECTOR_SIZE	512u
 #define MIB_SECTORS	2048u
 
+#define U(x)		((unsigned long long)(x))	/* for %llu */
+
 enum exit_code { EXIT_OK, EXIT_MISMATCH, EXIT_USAGE };
 
 /* ---- random numbers (verify-util.c) ---- */

@@ -133,13 +133,10 @@ run_cases()
 
 	HOLD=$1 SIZE=$2 HALF=$(($2 / 2))
 	DIRTY=1
-	for name in active hidden secondary; do
-		null_disk "$name$HOLD" "$SIZE" || bail "null_disk"
-		case $name in
-		active) A=$DISK ;;
-		hidden) H=$DISK ;;
-		secondary) S=$DISK ;;
-		esac
+	for name in A H S; do
+		linear_disk "disk-$name" "${LOW[$name]}" $((SIZE * 2048)) ||
+			bail "linear_disk"
+		declare -g "$name=$DISK"
 	done
 	for name in read write start stop continuous_replication do_checkpoint get_error_all; do
 		must "set up" start_secondary
@@ -147,11 +144,16 @@ run_cases()
 		verdict "/replication/secondary/$name, $SIZE MiB, hold_mib $HOLD"
 		tear_down
 	done
-	for name in active hidden secondary; do
-		null_gone "$name$HOLD"
+	for name in A H S; do
+		dm_gone "disk-$name"
 	done
 }
 
+declare -A LOW
+for name in A H S; do
+	brd_disk "$name" 64 || bail "brd_disk"
+	LOW[$name]=$DISK
+done
 run_cases 32 64
 run_cases 0 16
 run_cases 1 16

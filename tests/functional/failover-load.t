@@ -54,5 +54,14 @@ for hold in 0 1 32; do
 	dmsetup remove l-origin
 done
 
+# Writes to active take long: they are under way when the commit comes to them.
+slow slow-active "${disks[0]}" 0 12
+use "$DISK" "${disks[1]}" "${disks[2]}"
+for hold in 0 32; do
+	failover_load "hold_mib $hold, slow active" "hold_mib $hold commit_rate_mib 16" \
+		--ops 400 --max-kib 256
+	unpair l
+done
+
 verify_total
 plan_end

@@ -11,16 +11,6 @@
 # shellcheck source=tests/lib/verify.sh
 . "$(dirname "$0")/../lib/verify.sh"
 
-# slow NAME DISK READ_MS WRITE_MS
-slow()
-{
-	local sectors
-
-	sectors=$(blockdev --getsz "$2")
-	dmsetup create "$1" --table "0 $sectors delay $2 0 $3 $2 0 $4"
-	DISK=/dev/mapper/$1
-}
-
 null_disk nactive 12 blocksize=512
 active=$DISK
 null_disk nhidden 12 blocksize=512

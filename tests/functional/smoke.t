@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --mem 512 --timeout 180
+# vm: --mem 768 --timeout 180
 #
 # The kernel boots; the module comes by each of its names, and goes.
 

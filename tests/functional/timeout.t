@@ -205,7 +205,7 @@ wait_held secondary 1
 for member in p q; do
 	t="checkpoint all, sent to $member"
 	fails "$t: ETIMEDOUT" ETIMEDOUT message $member-view checkpoint all
-	is "$(st q epoch flags)" "$before " "$t: the other has not changed"
+	is "$(st q epoch flags)" "$before" "$t: the other has not changed"
 done
 works "the other alone can" message q-view checkpoint
 mend secondary

@@ -6,6 +6,7 @@
  *
  *	write|fua|holds DEV BYTE OFFSET LENGTH
  *	read|discard|punch|zeroout DEV OFFSET LENGTH
+ *	same DEV DEV LENGTH
  *	flush DEV
  *	sectors DEV
  *	create NAME TABLE	a device-mapper device; a ; ends a line of its table
@@ -19,7 +20,8 @@
  *
  * The answer is "ok", with a text if there is one, or an errno's name, or what
  * differs. Numbers may carry s (512 bytes), k or m. All of LENGTH is one system
- * call, past the page cache; punch writes zeroes without payload.
+ * call, past the page cache; punch writes zeroes without payload. DEV may be a
+ * file.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -127,6 +129,49 @@ static int change(int fd, const char *verb, uint64_t offset, uint64_t length)
 			 length);
 }
 
+/* A file in memory is not opened past the page cache. */
+static int open_direct(const char *path, int flags)
+{
+	int fd = open(path, flags | O_DIRECT);
+
+	return fd < 0 && errno == EINVAL ? open(path, flags) : fd;
+}
+
+static unsigned char *read_all(const char *path, size_t length)
+{
+	unsigned char *buf = aligned_alloc(4096, (length + 4095) & -4096ULL);
+	int fd = open_direct(path, O_RDONLY);
+
+	if (fd >= 0 && buf && pread(fd, buf, length, 0) == (ssize_t)length) {
+		close(fd);
+		return buf;
+	}
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	return NULL;
+}
+
+static int same(char **argv)
+{
+	size_t length = number(argv[3]), i;
+	unsigned char *a = read_all(argv[1], length);
+	unsigned char *b = read_all(argv[2], length);
+	int ret = -1;
+
+	if (a && b) {
+		ret = !!memcmp(a, b, length);
+		for (i = 0; ret && a[i] == b[i];)
+			i++;
+		if (ret)
+			snprintf(answer, sizeof(answer),
+				 "byte %zu is 0x%02x and 0x%02x", i, a[i], b[i]);
+	}
+	free(a);
+	free(b);
+	return ret;
+}
+
 static int request(int argc, char **argv)
 {
 	const char *verb = argv[0];
@@ -134,7 +179,7 @@ static int request(int argc, char **argv)
 	uint64_t offset, length;
 	int fd, ret, saved;
 
-	fd = open(argv[1], O_DIRECT | (reading ? O_RDONLY : O_RDWR));
+	fd = open_direct(argv[1], reading ? O_RDONLY : O_RDWR);
 	if (fd < 0)
 		return -1;
 	offset = number(argv[argc - 2]);
@@ -401,6 +446,8 @@ static int command(int argc, char **argv)
 		return dm_command(argc, argv);
 	if (argc == 2 && is_one_of(verb, "status table clear remove events "))
 		return dm_command(argc, argv);
+	if (argc == 4 && !strcmp(verb, "same"))
+		return same(argv);
 	if ((argc == 5 && is_one_of(verb, "write fua holds ")) ||
 	    (argc == 4 && is_one_of(verb, "read discard punch zeroout ")) ||
 	    (argc == 2 && !strcmp(verb, "flush")))
@@ -417,8 +464,8 @@ int main(void)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	while (getline(&line, &size, stdin) > 0) {
 		argc = 0;
-		for (word = strtok(line, " \n"); word && argc < MAX_WORDS;
-		     word = strtok(NULL, " \n"))
+		for (word = strtok(line, "\n "); word && argc < MAX_WORDS;
+		     word = strtok(NULL, "\n "))
 			argv[argc++] = word;
 		answer[0] = '\0';
 		ret = argc ? command(argc, argv) : -1;

@@ -53,12 +53,12 @@ one_run()
 	local out status=0 ops=10000
 
 	[ "$slow" = 0 ] || ops=2500
-	args=(--ops "$ops" --max-kib "$(pick 16 64 64 256 1024 3072)")
+	args=(--ops "$ops" --max-kib "$(pick 16 16 64 64 64 256 1024 3072)")
 	args+=(--end "$(pick failover failover promote stop)")
-	case $((RANDOM % 3)) in
+	case $((RANDOM % 4)) in
 	0) args+=(--vary-hold) ;;
-	1) args+=(--threads "$(pick 3 6 12)") ;;
-	2) args+=(--threads "$(pick 4 8)" --vary-hold "$(pick --overlap --vary-hold)") ;;
+	1 | 2) args+=(--threads "$(pick 3 6 12)") ;;
+	3) args+=(--threads "$(pick 4 8)" --vary-hold "$(pick --overlap --vary-hold)") ;;
 	esac
 	echo "# block $block, slow $slow, ${args[*]}, seed $seed" >&2
 	out=$(/repo/tools/dmrepl-verify model --view /dev/mapper/s-view \

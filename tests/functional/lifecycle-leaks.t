@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# vm: --smp 2 --mem 768 --timeout 250
+#
+# Two hundred pairs come, work and go, two at a time: no slab object, no memory,
+# no word of complaint is left.
+
+# shellcheck source=tests/lib/guest.sh
+. "$(dirname "$0")/../lib/guest.sh"
+
+features=("hold_mib 0" "hold_mib 1" "hold_mib 32" "discard_passdown" "group both"
+	"group both hold_mib 0")
+ends=(failover stop promote failover "" promote)
+declare -A active hidden secondary
+
+for name in a b; do
+	size=4096
+	[ $name = a ] && size=512
+	for role in active hidden secondary; do
+		null_disk $name$role 4 blocksize=$size discard=1 || bail "no disk"
+		declare "$role[$name]=$DISK"
+	done
+done
+
+# cycle PAIR ROUND: prints what went wrong.
+cycle()
+{
+	local name=$1 end=${ends[$2 % ${#ends[@]}]} words
+	local view=/dev/mapper/$1-view origin=/dev/mapper/$1-origin
+
+	read -r -a words <<<"autostart ${features[$2 % ${#features[@]}]}"
+	dmsetup create --concise "$name-view,,,,0 8192 replication secondary ${active[$name]} ${hidden[$name]} ${secondary[$name]} ${#words[@]} ${words[*]};$name-origin,,,,0 8192 replication origin ${secondary[$name]}"
+	words=$(dmio <<-END
+		write $origin 1 1000k 128k
+		write $view 2 1100k 64k
+		holds $view 2 1100k 64k
+		message $name-view checkpoint
+		holds $view 1 1000k 128k
+		write $origin 3 900k 1m
+		write $view 4 2m 64k
+		${end:+message $name-view $end}
+		END
+	)
+	[ -z "${words//[ok$'\n']/}" ] || echo "round $2, ${features[$2 % ${#features[@]}]}, $end: $words"
+	# not before a failover has ended
+	until dmsetup remove "$name-view" 2>/dev/null; do
+		[ "$end" = failover ] || echo "round $2: the view stays"
+		sleep 0.1
+	done
+	dmsetup remove "$name-origin"
+}
+
+cycles()
+{
+	local i
+
+	for ((i = 0; i < $2; i++)); do
+		cycle "$1" "$i"
+	done
+}
+
+cycle_both()
+{
+	cycles a "$1" >/dev/shm/a 2>&1 &
+	cycles b "$1" >/dev/shm/b 2>&1 &
+	wait
+	cat /dev/shm/a /dev/shm/b
+}
+
+# What a CPU keeps at hand counts as used until a cache is shrunk.
+slabs()
+{
+	local cache
+
+	for cache in /sys/kernel/slab/dm_repl_*/shrink; do
+		echo 1 >"$cache"
+	done
+	awk '$1 ~ /^dm_repl_/ { n += $2 } END { print n + 0 }' /proc/slabinfo
+}
+
+no_slabs()
+{
+	[ "$(slabs)" = 0 ]
+}
+
+# free_kib: as much as is free once all caches are dropped
+free_kib()
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 0.2
+	awk '$1 == "MemFree:" { print $2 }' /proc/meminfo
+}
+
+# What is freed comes back a while later; so the most of some looks.
+most_free()
+{
+	local now most=0 i
+
+	for ((i = 0; i < 4; i++)); do
+		now=$(free_kib)
+		[ "$now" -le "$most" ] || most=$now
+	done
+	echo "$most"
+}
+
+as_free_as_before()
+{
+	[ "$(free_kib)" -ge $((before - 1024)) ]
+}
+
+is "$(cycle_both 12)" "" "warm up"
+run_ok "the module goes" rmmod dm_repl
+before=$(most_free)
+klog_mark
+
+is "$(cycle_both 100)" "" "200 pairs come and go"
+unlike "$(dmsetup ls --target replication)" "view|origin" "none is left"
+wait_until 5 no_slabs
+is "$(slabs)" 0 "no leaf is left"
+unlike "$(klog_since)" "replication.*([Ee]rror|[Cc]annot|[Ff]ailed)" "nobody complains"
+run_ok "the module goes" rmmod dm_repl
+is "$(grep -c '^dm_repl' /proc/slabinfo)" 0 "and its slabs"
+wait_until 10 as_free_as_before
+after=$(free_kib)
+ok $((after < before - 1024)) "memory: $before KiB free before, $after KiB after"
+
+plan_end
