@@ -10,7 +10,7 @@
 
 features=("hold_mib 0" "hold_mib 1" "hold_mib 32" "discard_passdown" "group both"
 	"group both hold_mib 0")
-ends=(failover stop promote failover "" promote)
+ends=(failover stop promote "")
 declare -A active hidden secondary
 
 for name in a b; do
@@ -22,14 +22,27 @@ for name in a b; do
 	done
 done
 
-# cycle PAIR ROUND: prints what went wrong.
+# tables NAME VERB... : to the pair's own dmtab; prints what it says but "ok".
+tables()
+{
+	local answer
+
+	printf '%s\n' "${*:2}" >&"$to"
+	IFS= read -r answer <&"$from"
+	[ "$answer" = ok ] || echo "$1: ${*:2}: $answer"
+}
+
+# cycle NAME ROUND: prints what goes wrong.
 cycle()
 {
-	local name=$1 end=${ends[$2 % ${#ends[@]}]} words
+	local name=$1 end=${ends[$2 / ${#features[@]} % ${#ends[@]}]} words last
 	local view=/dev/mapper/$1-view origin=/dev/mapper/$1-origin
 
 	read -r -a words <<<"autostart ${features[$2 % ${#features[@]}]}"
-	dmsetup create --concise "$name-view,,,,0 8192 replication secondary ${active[$name]} ${hidden[$name]} ${secondary[$name]} ${#words[@]} ${words[*]};$name-origin,,,,0 8192 replication origin ${secondary[$name]}"
+	tables "$2" create "$name-view" "0 8192 replication secondary ${active[$name]} ${hidden[$name]} ${secondary[$name]} ${#words[@]} ${words[*]}"
+	tables "$2" create "$name-origin" "0 8192 replication origin ${secondary[$name]}"
+	last="message $name-view $end"
+	[ -n "$end" ] || last="flush $view"
 	words=$(dmio <<-END
 		write $origin 1 1000k 128k
 		write $view 2 1100k 64k
@@ -38,22 +51,26 @@ cycle()
 		holds $view 1 1000k 128k
 		write $origin 3 900k 1m
 		write $view 4 2m 64k
-		${end:+message $name-view $end}
+		$last
 		END
 	)
 	[ -z "${words//[ok$'\n']/}" ] || echo "round $2, ${features[$2 % ${#features[@]}]}, $end: $words"
 	# not before a failover has ended
-	until dmsetup remove "$name-view" 2>/dev/null; do
-		[ "$end" = failover ] || echo "round $2: the view stays"
+	while words=$(tables "$2" remove "$name-view") && [[ $words == *EBUSY ]]; do
 		sleep 0.1
 	done
-	dmsetup remove "$name-origin"
+	echo -n "$words"
+	tables "$2" remove "$name-origin"
 }
 
+# cycles NAME COUNT
 cycles()
 {
-	local i
+	local i to from
 
+	coproc TABLES { exec dmtab; }
+	# a subshell gets copies only
+	exec {to}>&"${TABLES[1]}" {from}<&"${TABLES[0]}"
 	for ((i = 0; i < $2; i++)); do
 		cycle "$1" "$i"
 	done

@@ -40,23 +40,24 @@ dd if="$SCRATCH/secondary" of="${RAW_DISK[secondary]}" bs=1M oflag=direct status
 
 room()
 {
-	echo "0 $1 linear $data 0" >"$SCRATCH/table"
-	swap_table pool-data "$SCRATCH/table"
-	pool "$1" >"$SCRATCH/table"
-	swap_table pool "$SCRATCH/table"
+	dmtab swap pool-data "0 $1 linear $data 0" && dmtab swap pool "$(pool "$1")" ||
+		diag "grow the pool: $ANSWER"
 }
 
-# empty_thin: new thin disks under active and hidden, in a pool of 1 MiB again
+# Empty thin disks under active and hidden.
 empty_thin()
 {
-	dmsetup create --concise "active,,,,0 8192 thin /dev/mapper/pool 0;hidden,,,,0 8192 thin /dev/mapper/pool 1"
+	dmtab create active "0 8192 thin /dev/mapper/pool 0" &&
+		dmtab create hidden "0 8192 thin /dev/mapper/pool 1" ||
+		diag "thin disks: $ANSWER"
 }
 
 forget_thin()
 {
 	local i
 
-	dmsetup remove active hidden
+	dmtab remove active
+	dmtab remove hidden
 	for i in 0 1; do
 		dmsetup message pool 0 delete $i
 		dmsetup message pool 0 create_thin $i

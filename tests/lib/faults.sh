@@ -7,8 +7,8 @@
 # A model is a file: $SCRATCH/view and $SCRATCH/secondary. A write that must
 # succeed changes the device and the file alike.
 #
-# Requests, messages and status are answered by one process, dmio: hundreds of
-# processes are what would take most of the time.
+# Requests, messages and status are answered by one process, dmio, and tables are
+# changed by another, dmtab: hundreds of processes would take most of the time.
 
 SCRATCH=${SCRATCH:-/dev/shm}
 declare -A RAW_DISK MODEL_DISK BROKEN
@@ -23,6 +23,20 @@ dmio()
 	printf '%s\n' "$*" >&7
 	IFS= read -r ANSWER <&8
 	[[ $ANSWER == ok* ]]
+}
+
+# The same for what dmsetup would do; see dmtab.c.
+modprobe dm-mod
+mkfifo "$SCRATCH/dmtab.in" "$SCRATCH/dmtab.out"
+dmtab <"$SCRATCH/dmtab.in" >"$SCRATCH/dmtab.out" &
+exec 5>"$SCRATCH/dmtab.in" 6<"$SCRATCH/dmtab.out"
+
+# dmtab VERB NAME [LINE[;LINE]...]: sets ANSWER.
+dmtab()
+{
+	printf '%s\n' "$*" >&5
+	IFS= read -r ANSWER <&6
+	[ "$ANSWER" = ok ]
 }
 
 # works TEXT VERB WORD..., fails TEXT ERRNO VERB WORD...: what dmio answers.
@@ -85,7 +99,8 @@ faulty()
 	null_disk "${name}0" "${@:2}" || return
 	RAW_DISK[$name]=$DISK
 	total=$(sectors "$DISK")
-	dmsetup create --concise "$name-bad,,,,0 $total error;$name,,,,0 $total linear $DISK 0"
+	dmtab create "$name-bad" "0 $total error" &&
+		dmtab create "$name" "0 $total linear $DISK 0" || return
 	DISK=/dev/mapper/$name
 }
 
@@ -127,24 +142,16 @@ fault_line()
 break_disk()
 {
 	local name=$1 raw=${RAW_DISK[$1]} first=${3:-0} total=$DISK_SECTORS
-	local count=${4:-$total}
+	local count=${4:-$total} lines
 
-	{
-		[ "$first" -eq 0 ] || echo "0 $first linear $raw 0"
-		fault_line "$name" "$2" "$first" "$count"
-		if [ $((first + count)) -lt "$total" ]; then
-			echo "$((first + count)) $((total - first - count))" \
-				"linear $raw $((first + count))"
-		fi
-	} >"$SCRATCH/table"
+	lines=$(fault_line "$name" "$2" "$first" "$count") || return
+	[ "$first" -eq 0 ] || lines="0 $first linear $raw 0;$lines"
+	if [ $((first + count)) -lt "$total" ]; then
+		lines+=";$((first + count)) $((total - first - count)) linear"
+		lines+=" $raw $((first + count))"
+	fi
 	BROKEN[$name]=1
-	swap_table "$name" "$SCRATCH/table"
-}
-
-# Requests wait meanwhile; a resume with a new table suspends by itself.
-swap_table()
-{
-	dmsetup load "$1" "$2" && dmsetup resume --noflush --nolockfs "$1"
+	dmtab swap "$name" "$lines" || diag "break $name: $ANSWER"
 }
 
 # mend NAME...: all is well again; what was held goes on.
@@ -155,8 +162,8 @@ mend()
 	for name in "$@"; do
 		[ -n "${BROKEN[$name]:-}" ] || continue
 		BROKEN[$name]=
-		echo "0 $DISK_SECTORS linear ${RAW_DISK[$name]} 0" >"$SCRATCH/table"
-		swap_table "$name" "$SCRATCH/table"
+		dmtab swap "$name" "0 $DISK_SECTORS linear ${RAW_DISK[$name]} 0" ||
+			diag "mend $name: $ANSWER"
 	done
 }
 
@@ -298,12 +305,14 @@ fresh()
 {
 	mend active hidden secondary
 	model_checkpoint
-	dmsetup create --concise "p-origin,,,,0 $DISK_SECTORS replication origin /dev/mapper/secondary;p-view,,,,0 $DISK_SECTORS replication secondary /dev/mapper/active /dev/mapper/hidden /dev/mapper/secondary $(($# + 1)) autostart $*"
+	dmtab create p-origin "0 $DISK_SECTORS replication origin /dev/mapper/secondary" &&
+		dmtab create p-view "0 $DISK_SECTORS replication secondary /dev/mapper/active /dev/mapper/hidden /dev/mapper/secondary $(($# + 1)) autostart $*" ||
+		diag "a pair with $*: $ANSWER"
 }
 
 gone()
 {
-	dmsetup remove p-view p-origin
+	dmtab remove p-view && dmtab remove p-origin || diag "remove the pair: $ANSWER"
 }
 
 # What get_error and status say.

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# vm: --smp 2 --mem 768 --timeout 120
+#
+# Failover.
+
+# shellcheck source=tests/mutants/case.sh
+. "$(dirname "$0")/case.sh"
+
+fail_over()
+{
+	run_ok "$t: failover" msg p failover
+}
+
+for name in "$@"; do
+	t=$name
+	case $name in
+	sources)
+		# Blocks with both, with either, with none.
+		for hold in 0 32; do
+			fresh hold_mib $hold
+			put origin 0x12 1m 64k
+			put view 0x21 $((0x108000)) 64k
+			put view 0x22 $((0x201000)) 512
+			put origin 0x13 2m 64k
+			fail_over
+			is_done
+		done
+		;;
+	reads-beside)
+		fresh
+		put origin 0x12 1m 4k
+		put view 0x21 1m 4k
+		fail_over
+		for ((i = 0; i < 8; i++)); do
+			expect $view 0x21 1m 4k "$t: the view's own data is read"
+		done
+		is_done
+		;;
+	writes-beside)
+		fresh
+		put view 0x20 0 4k
+		put view 0x21 2m 64k
+		break_disk secondary hold-writes 4096
+		fail_over
+		wait_held secondary
+		# where its copy is under way, and where nothing is to be copied
+		begin write stamp $view 0x22 2m 4k
+		put view 0x23 64k 64k
+		under_way write
+		mend secondary
+		ended write
+		in_model view 0x22 2m 4k
+		is_done
+		;;
+	writes-before)
+		# A write is under way to active when the commit comes there, which
+		# takes 2 s.
+		fresh commit_rate_mib 1
+		put view 0x21 0 2m
+		put view 0x22 2m 64k
+		break_disk active hold-writes
+		fail_over
+		begin write stamp $view 0x23 2m 4k
+		wait_held active
+		sleep 2.5
+		is "$(stage p)" failover "$t: it waits for the write"
+		mend active
+		ended write
+		in_model view 0x23 2m 4k
+		is_done
+		;;
+	retry)
+		fresh
+		put view 0x21 2m 64k
+		put origin 0x12 $((0x208000)) 64k
+		break_disk secondary writes
+		fail_over
+		wait_stage p failover_failed 15
+		is "$(stage p)" failover_failed "$t: it fails"
+		holds $view view "$t: the view is as it was"
+		mend secondary
+		fail_over
+		is_done
+		;;
+	fence)
+		fresh
+		put origin 0x12 1m 64k
+		put view 0x21 2m 64k
+		break_disk secondary hold-writes 4096
+		fail_over
+		wait_held secondary
+		run_fails "$t: in failover" EIO stamp $origin 0x13 0 4k
+		mend secondary
+		wait_stage p "done" 15
+		run_fails "$t: in done" EIO stamp $origin 0x13 3m 4k
+		dmsetup remove p-view
+		run_fails "$t: with the view gone" EIO stamp $origin 0x13 3m 4k
+		now_secondary
+		holds "${raw[secondary]}" secondary "$t: secondary is the view's"
+		dmsetup remove p-origin
+		;;
+	*)
+		bail "no such case: $name"
+		;;
+	esac
+done
+plan_end
