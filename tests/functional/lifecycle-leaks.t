@@ -11,6 +11,7 @@
 features=("hold_mib 0" "hold_mib 1" "hold_mib 32" "discard_passdown" "group both"
 	"group both hold_mib 0")
 ends=(failover stop promote "")
+modprobe dm-mod
 declare -A active hidden secondary
 
 for name in a b; do
@@ -18,7 +19,7 @@ for name in a b; do
 	[ $name = a ] && size=512
 	for role in active hidden secondary; do
 		null_disk $name$role 4 blocksize=$size discard=1 || bail "no disk"
-		declare "$role[$name]=$DISK"
+		declare "${role}[$name]=$DISK"
 	done
 done
 
@@ -35,7 +36,7 @@ tables()
 # cycle NAME ROUND: prints what goes wrong.
 cycle()
 {
-	local name=$1 end=${ends[$2 / ${#features[@]} % ${#ends[@]}]} words last
+	local name=$1 end=${ends[$2 / ${#features[@]} % ${#ends[@]}]} words last answers
 	local view=/dev/mapper/$1-view origin=/dev/mapper/$1-origin
 
 	read -r -a words <<<"autostart ${features[$2 % ${#features[@]}]}"
@@ -43,7 +44,7 @@ cycle()
 	tables "$2" create "$name-origin" "0 8192 replication origin ${secondary[$name]}"
 	last="message $name-view $end"
 	[ -n "$end" ] || last="flush $view"
-	words=$(dmio <<-END
+	answers=$(dmio <<-END
 		write $origin 1 1000k 128k
 		write $view 2 1100k 64k
 		holds $view 2 1100k 64k
@@ -54,12 +55,12 @@ cycle()
 		$last
 		END
 	)
-	[ -z "${words//[ok$'\n']/}" ] || echo "round $2, ${features[$2 % ${#features[@]}]}, $end: $words"
+	[ -z "${answers//[ok$'\n']/}" ] || echo "round $2, ${features[$2 % ${#features[@]}]}, $end: $answers"
 	# not before a failover has ended
-	while words=$(tables "$2" remove "$name-view") && [[ $words == *EBUSY ]]; do
+	while answers=$(tables "$2" remove "$name-view") && [[ $answers == *EBUSY ]]; do
 		sleep 0.1
 	done
-	echo -n "$words"
+	echo -n "$answers"
 	tables "$2" remove "$name-origin"
 }
 

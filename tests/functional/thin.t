@@ -40,24 +40,21 @@ dd if="$SCRATCH/secondary" of="${RAW_DISK[secondary]}" bs=1M oflag=direct status
 
 room()
 {
-	dmtab swap pool-data "0 $1 linear $data 0" && dmtab swap pool "$(pool "$1")" ||
-		diag "grow the pool: $ANSWER"
+	tables "swap pool-data 0 $1 linear $data 0" "swap pool $(pool "$1")"
 }
 
 # Empty thin disks under active and hidden.
 empty_thin()
 {
-	dmtab create active "0 8192 thin /dev/mapper/pool 0" &&
-		dmtab create hidden "0 8192 thin /dev/mapper/pool 1" ||
-		diag "thin disks: $ANSWER"
+	tables "create active 0 8192 thin /dev/mapper/pool 0" \
+		"create hidden 0 8192 thin /dev/mapper/pool 1"
 }
 
 forget_thin()
 {
 	local i
 
-	dmtab remove active
-	dmtab remove hidden
+	tables "remove active" "remove hidden"
 	for i in 0 1; do
 		dmsetup message pool 0 delete $i
 		dmsetup message pool 0 create_thin $i

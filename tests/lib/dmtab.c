@@ -136,7 +136,7 @@ static int command(const char *verb, const char *name, char *lines)
 		return resume(name);
 	if (!strcmp(verb, "remove"))
 		return remove_device(name);
-	errno = ENOSYS;
+	errno = EINVAL;
 	return -1;
 }
 

@@ -39,6 +39,20 @@ dmtab()
 	[ "$ANSWER" = ok ]
 }
 
+# tables "VERB NAME [LINE[;LINE]...]"...: several, each of which must succeed.
+tables()
+{
+	local order
+
+	for order; do
+		if ! dmtab "$order"; then
+			ok 1 "$order"
+			diag "$ANSWER"
+			return 1
+		fi
+	done
+}
+
 # works TEXT VERB WORD..., fails TEXT ERRNO VERB WORD...: what dmio answers.
 works()
 {
@@ -99,8 +113,8 @@ faulty()
 	null_disk "${name}0" "${@:2}" || return
 	RAW_DISK[$name]=$DISK
 	total=$(sectors "$DISK")
-	dmtab create "$name-bad" "0 $total error" &&
-		dmtab create "$name" "0 $total linear $DISK 0" || return
+	tables "create $name-bad 0 $total error" \
+		"create $name 0 $total linear $DISK 0" || return
 	DISK=/dev/mapper/$name
 }
 
@@ -151,7 +165,7 @@ break_disk()
 		lines+=" $raw $((first + count))"
 	fi
 	BROKEN[$name]=1
-	dmtab swap "$name" "$lines" || diag "break $name: $ANSWER"
+	tables "swap $name $lines"
 }
 
 # mend NAME...: all is well again; what was held goes on.
@@ -162,8 +176,7 @@ mend()
 	for name in "$@"; do
 		[ -n "${BROKEN[$name]:-}" ] || continue
 		BROKEN[$name]=
-		dmtab swap "$name" "0 $DISK_SECTORS linear ${RAW_DISK[$name]} 0" ||
-			diag "mend $name: $ANSWER"
+		tables "swap $name 0 $DISK_SECTORS linear ${RAW_DISK[$name]} 0"
 	done
 }
 
@@ -305,14 +318,13 @@ fresh()
 {
 	mend active hidden secondary
 	model_checkpoint
-	dmtab create p-origin "0 $DISK_SECTORS replication origin /dev/mapper/secondary" &&
-		dmtab create p-view "0 $DISK_SECTORS replication secondary /dev/mapper/active /dev/mapper/hidden /dev/mapper/secondary $(($# + 1)) autostart $*" ||
-		diag "a pair with $*: $ANSWER"
+	tables "create p-origin 0 $DISK_SECTORS replication origin /dev/mapper/secondary" \
+		"create p-view 0 $DISK_SECTORS replication secondary /dev/mapper/active /dev/mapper/hidden /dev/mapper/secondary $(($# + 1)) autostart $*"
 }
 
 gone()
 {
-	dmtab remove p-view && dmtab remove p-origin || diag "remove the pair: $ANSWER"
+	tables "remove p-view" "remove p-origin"
 }
 
 # What get_error and status say.
