@@ -400,6 +400,7 @@ removals()
 	fresh commit_rate_mib 1
 	must "work for a commit" stamp "$VIEW" 0xa2 0 ${LAB_MIB}m
 	must "failover" msg p failover
+	must "the pair opens the view" wait_until 5 opened
 	must "the view cannot be removed" eval "! dm_gone p-view"
 	must "EBUSY, not $ANSWER" test "$ANSWER" = EBUSY
 	must "it goes on" stage_is p failover
@@ -409,6 +410,11 @@ removals()
 	must "nothing is lost" holds "$S" 0xa2 0 ${LAB_MIB}m
 	verdict "failover: the view cannot be removed"
 	dm_gone p-origin
+}
+
+opened()
+{
+	[ "$(dmsetup info -c --noheadings -o open p-view)" -gt 0 ]
 }
 
 drops_are_told()

@@ -257,7 +257,7 @@ saved_is()
 d13()
 {
 	must "begin" begin checkpoint_timeout_ms 200
-	must "secondary is slow" lid secondary 2000
+	must "secondary is slow" lid secondary 3000
 	stamp_later "$ORIGIN" 0x28 "$(at 2)" 4k
 	must "the write is under way" wait_until 5 saved_is 16
 	must "the checkpoint is given up" eval '! msg p checkpoint'
