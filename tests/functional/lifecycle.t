@@ -145,6 +145,11 @@ done
 
 # --- removal --------------------------------------------------------------------------
 
+is_open()
+{
+	[ "$(dmsetup info -c --noheadings -o open p-view)" -gt 0 ]
+}
+
 remove_view()
 {
 	local stage=$1
@@ -153,6 +158,8 @@ remove_view()
 	in_stage "$stage"
 	case $stage in
 	failover*)
+		# a worker opens it, after the message
+		wait_until 5 is_open
 		run_fails "$t: EBUSY" EBUSY dmsetup remove p-view
 		is "$(stage p)" "$stage" "$t: nothing has changed"
 		still_whole "$stage"
