@@ -475,7 +475,10 @@ static void finish_capture(struct capture *c)
 	list_for_each_entry_safe(rq, next, &waiters, wait)
 		request_put(rq);
 	bio_put(&c->bio);
-	cow_kick(pair);
+	/* Behind the lock under which it was published: wait_for_pages(). */
+	if (READ_ONCE(pair->cow.nr_held) > READ_ONCE(pair->cow.limit) ||
+	    !list_empty(&pair->cow.waiters))
+		cow_kick(pair);
 	request_put(owner);	/* last: the owner keeps the pair alive */
 }
 
@@ -574,10 +577,10 @@ static unsigned int unsaved_run(struct pair *pair, struct leaf *leaf,
  * If somebody reads this page, wait for that (once is enough: everything is
  * looked at again afterwards). Return: the first page after it, else 0.
  */
-static unsigned int join_capture(struct repl_request *rq, unsigned long index,
-				 unsigned int page, bool *joined)
+static unsigned int join_capture(struct repl_request *rq, struct bucket *b,
+				 unsigned long index, unsigned int page,
+				 bool *joined)
 {
-	struct bucket *b = pair_bucket(rq->pair, index);
 	unsigned int after = 0;
 	unsigned long flags;
 	struct capture *c;
@@ -666,12 +669,14 @@ static int start_capture(struct repl_request *rq, struct leaf *leaf,
  * @waits: how many things it has begun to wait for
  * @joined: one of them is somebody else's capture
  * @for_pages: the one of them is pages
+ * @stopped: it has not looked at all pages
  * @gfp: how to allocate
  */
 struct scan {
 	int waits;
 	bool joined;
 	bool for_pages;
+	bool stopped;
 	gfp_t gfp;
 };
 
@@ -681,6 +686,7 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 		     struct scan *scan)
 {
 	struct pair *pair = rq->pair;
+	struct bucket *b = pair_bucket(pair, index);
 	unsigned int n;
 	int r;
 
@@ -688,7 +694,10 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 		page = next_unsaved(pair, leaf, index, page, end);
 		if (page >= end)
 			return 0;
-		n = join_capture(rq, index, page, &scan->joined);
+		/* Looked at again, under its lock, by announce(). */
+		n = 0;
+		if (!list_empty(&b->captures))
+			n = join_capture(rq, b, index, page, &scan->joined);
 		if (n) {
 			scan->waits++;
 			page = n;
@@ -700,12 +709,13 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 		r = start_capture(rq, leaf, index, page, n, scan->gfp);
 		if (r == -EAGAIN) {
 			/* Never wait for pages with unpublished ones at hand. */
-			if (scan->waits)
-				return 1;
-			if (!wait_for_pages(rq, n))
-				continue;
-			scan->waits++;
-			scan->for_pages = true;
+			if (!scan->waits) {
+				if (!wait_for_pages(rq, n))
+					continue;
+				scan->waits++;
+				scan->for_pages = true;
+			}
+			scan->stopped = true;
 			return 1;
 		}
 		if (r < 0)
@@ -745,7 +755,7 @@ static int scan_range(struct repl_request *rq, struct scan *scan)
  * @gfp: GFP_NOWAIT in map
  *
  * Process context; sleeps if @gfp does. Looks at everything anew each time it
- * is called.
+ * is called, unless the captures that it has begun were all that was missing.
  *
  * Return: 0 if the write may go on (all is saved, or the view was given up);
  * -EINPROGRESS if it was put to wait and is the worker's now; -ENOMEM; -EBUSY
@@ -762,12 +772,15 @@ int cow_save(struct repl_request *rq, gfp_t gfp)
 			give_back_granted(rq);
 			return r;
 		}
+		if (rq->saving)
+			return 0;
 		scan = (struct scan){ .gfp = gfp };
 		atomic_set(&rq->pending, 1);
 		r = scan_range(rq, &scan);
 		/* What has just been granted to who waits is not surplus. */
 		if (!scan.for_pages)
 			give_back_granted(rq);
+		rq->saving = !r && !scan.joined && !scan.stopped;
 		if (!atomic_dec_and_test(&rq->pending))
 			return -EINPROGRESS;
 	} while (scan.waits);

@@ -15,7 +15,7 @@
  * route_map() admits a request, then routes it by the stage of routing and by
  * what it is; the table below says where to. A request that must come back
  * (it was parked, memory was short, something had to be waited for) is routed
- * again from the beginning by the worker, do_ready(); what it has passed is
+ * again from the beginning by the worker, route_again(); what it has passed is
  * noted in the request. A bio is remapped whole if all of it goes to one
  * place; else it is cut into runs, each a clone of its own, and ends when the
  * last of them has.
@@ -243,35 +243,35 @@ static unsigned int look_up(struct repl_request *rq, struct bio *bio,
 	return copied;
 }
 
-/* A read that cannot touch secondary need not be tracked: those bits stay. */
-static bool may_read_secondary(struct repl_request *rq)
+/*
+ * The origin may overwrite what is about to be read, but for a commit, beside
+ * which it is fenced. Blocks of active and saved pages stay what they are.
+ */
+static bool must_track(struct repl_request *rq, enum overlay_class class)
 {
-	unsigned int run;
-	bool overlaid;
-
-	rcu_read_lock();
-	overlaid = overlay_any(&rq->pair->overlay, rq->sector, rq->sectors,
-			       &run);
-	rcu_read_unlock();
-	return !overlaid || run < rq->sectors;
+	return class == OVERLAY_NONE && rq->route == STAGE_RUNNING &&
+	       !rq->tracked;
 }
 
-/* Return: as target methods do, or -ENOMEM: the worker goes on from rq->done. */
-static int view_read(struct repl_request *rq, struct bio *bio, gfp_t gfp)
+/*
+ * A read of which parts may lie in different places. Return: as target methods
+ * do, or -ENOMEM: the worker goes on from rq->done.
+ */
+static noinline int view_read_parts(struct repl_request *rq, struct bio *bio,
+				    gfp_t gfp)
 {
 	enum overlay_class class;
 	unsigned int copied, n;
 	int r;
 
-	/* Nobody overwrites secondary beside a commit: the origin is fenced. */
-	if (rq->route == STAGE_RUNNING && !rq->tracked &&
-	    may_read_secondary(rq))
-		request_track(rq);
-
 	while (rq->done < rq->sectors) {
 		copied = look_up(rq, bio, &class, &n);
 		if (copied || !n) {
 			rq->done += copied;
+			continue;
+		}
+		if (must_track(rq, class)) {
+			request_track(rq);	/* and look again */
 			continue;
 		}
 		r = send_run(rq, bio, class, n, gfp);
@@ -282,15 +282,71 @@ static int view_read(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 	return DM_MAPIO_SUBMITTED;
 }
 
+static bool in_one_stretch(struct repl_request *rq)
+{
+	return (rq->sector & (STRETCH_SECTORS - 1)) + rq->sectors <=
+	       STRETCH_SECTORS;
+}
+
+static enum overlay_class look(struct repl_request *rq, struct leaf *leaf)
+{
+	if (!leaf)
+		return OVERLAY_NONE;
+	return overlay_look(&rq->pair->overlay, leaf, rq->sector, rq->sectors);
+}
+
+/* Most reads find all of their data in one place, with one or two looks. */
+static int view_read(struct repl_request *rq, struct bio *bio, gfp_t gfp)
+{
+	struct overlay *o = &rq->pair->overlay;
+	enum overlay_class class;
+	struct leaf *leaf;
+
+	if (rq->done || !in_one_stretch(rq))
+		return view_read_parts(rq, bio, gfp);
+
+	rcu_read_lock();
+	leaf = __overlay_find(o, rq->sector);
+	class = look(rq, leaf);
+	if (must_track(rq, class)) {
+		request_track(rq);
+		class = look(rq, leaf ?: __overlay_find(o, rq->sector));
+	}
+	rcu_read_unlock();
+
+	if (class == OVERLAY_NONE)
+		return pass_to_secondary(rq, bio);
+	if (class == OVERLAY_ACTIVE)
+		return remap(rq, bio, rq->pair->active, ERROR_ACTIVE);
+	return view_read_parts(rq, bio, gfp);
+}
+
 static int view_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 {
+	struct overlay *o = &rq->pair->overlay;
 	int r;
 
-	r = overlay_get_range(&rq->pair->overlay, rq->sector, rq->sectors, gfp);
-	if (r)
+	if (in_one_stretch(rq))
+		r = overlay_get(o, rq->sector, false, gfp, &rq->leaf);
+	else
+		r = overlay_get_range(o, rq->sector, rq->sectors, gfp);
+	if (r) {
+		rq->leaf = NULL;	/* not ours: it may come back elsewhere */
 		return r;
+	}
 	rq->to_active = true;
 	return remap(rq, bio, rq->pair->active, ERROR_ACTIVE);
+}
+
+/* A view write has ended well: from now on active has these blocks. */
+static void set_active(struct repl_request *rq)
+{
+	struct overlay *o = &rq->pair->overlay;
+
+	if (rq->leaf)
+		overlay_set_active_in(o, rq->leaf, rq->sector, rq->sectors);
+	else
+		overlay_set_active(o, rq->sector, rq->sectors);
 }
 
 /* Counted out of the leaves; the commit may have been waiting for that. */
@@ -302,8 +358,8 @@ static void leave_leaves(struct repl_request *rq)
 }
 
 /* A view write beside a commit, or after one has failed. */
-static int view_write_blockwise(struct repl_request *rq, struct bio *bio,
-				gfp_t gfp)
+static noinline int view_write_blockwise(struct repl_request *rq,
+					 struct bio *bio, gfp_t gfp)
 {
 	struct overlay *o = &rq->pair->overlay;
 	unsigned int n;
@@ -468,23 +524,13 @@ static int route(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 	return request_end_with(rq, errno_to_blk_status(r));
 }
 
-static void do_ready(struct work_struct *work)
+/* For the worker: a request that had to come back. */
+static void route_again(struct repl_request *rq)
 {
-	struct pair *pair = container_of(work, struct pair, ready_work);
-	struct llist_node *nodes = llist_del_all(&pair->ready);
-	struct repl_request *rq, *next;
-	struct blk_plug plug;
-	struct bio *bio;
+	struct bio *bio = request_bio(rq);
 
-	nodes = llist_reverse_order(nodes);
-	blk_start_plug(&plug);
-	llist_for_each_entry_safe(rq, next, nodes, ready) {
-		bio = request_bio(rq);
-		if (route(rq, bio, GFP_NOIO | __GFP_NORETRY) ==
-		    DM_MAPIO_REMAPPED)
-			submit_bio_noacct(bio);
-	}
-	blk_finish_plug(&plug);
+	if (route(rq, bio, GFP_NOIO | __GFP_NORETRY) == DM_MAPIO_REMAPPED)
+		submit_bio_noacct(bio);
 }
 
 /**
@@ -530,7 +576,7 @@ int route_end_io(struct replication *r, struct bio *bio, blk_status_t *error)
 		pair_record_error(pair, rq->class, blk_status_to_errno(*error),
 				  rq->sector);
 	if (!*error && rq->to_active)
-		overlay_set_active(&pair->overlay, rq->sector, rq->sectors);
+		set_active(rq);
 	if (rq->entered)
 		leave_leaves(rq);
 	if (rq->is_view && rq->route == STAGE_RUNNING) {
@@ -548,19 +594,30 @@ int route_end_io(struct replication *r, struct bio *bio, blk_status_t *error)
  * route_init - make what requests need
  * @pair: a new pair, zeroed
  *
+ * May sleep.
+ *
  * Return: 0 or a negative errno.
  */
 int route_init(struct pair *pair)
 {
-	INIT_WORK(&pair->ready_work, do_ready);
-	return bioset_init(&pair->runs, 64, offsetof(struct run, bio), 0);
+	int r = bioset_init(&pair->runs, 64, offsetof(struct run, bio), 0);
+
+	if (r)
+		return r;
+	r = pair_start_worker(pair, route_again);
+	if (r)
+		bioset_exit(&pair->runs);
+	return r;
 }
 
 /**
  * route_exit - undo route_init()
  * @pair: a pair without requests
+ *
+ * May sleep.
  */
 void route_exit(struct pair *pair)
 {
+	pair_stop_worker(pair);
 	bioset_exit(&pair->runs);
 }

@@ -192,17 +192,24 @@ static bool leaf_is_current(struct overlay *o, struct leaf *leaf)
 	return smp_load_acquire(&leaf->epoch) == READ_ONCE(o->epoch);
 }
 
+/* Called under rcu_read_lock(): one of an older epoch may go at any time. */
 static struct leaf *find_leaf(struct overlay *o, unsigned long index)
 {
-	struct leaf *leaf;
+	struct leaf *leaf = xa_load(&o->leaves, index);
 
-	/* One of an older epoch may go at any time. */
-	rcu_read_lock();
-	leaf = xa_load(&o->leaves, index);
-	if (leaf && !leaf_is_current(o, leaf))
-		leaf = NULL;
-	rcu_read_unlock();
-	return leaf;
+	return leaf && leaf_is_current(o, leaf) ? leaf : NULL;
+}
+
+/**
+ * __overlay_find - overlay_find() for who holds rcu_read_lock() already
+ * @o: the overlay
+ * @sector: any sector of the stretch
+ *
+ * Return: the leaf of the present epoch, or NULL if there is none.
+ */
+struct leaf *__overlay_find(struct overlay *o, sector_t sector)
+{
+	return find_leaf(o, sector >> STRETCH_SHIFT);
 }
 
 /**
@@ -217,7 +224,12 @@ static struct leaf *find_leaf(struct overlay *o, unsigned long index)
  */
 struct leaf *overlay_find(struct overlay *o, sector_t sector)
 {
-	return find_leaf(o, sector >> STRETCH_SHIFT);
+	struct leaf *leaf;
+
+	rcu_read_lock();
+	leaf = __overlay_find(o, sector);
+	rcu_read_unlock();
+	return leaf;
 }
 
 static struct leaf *alloc_leaf(struct overlay *o, gfp_t gfp)
@@ -358,6 +370,21 @@ int overlay_get_range(struct overlay *o, sector_t sector, unsigned int n,
  *---------------------------------------------------------------------------
  */
 
+/* Of bits in one word: 1 if all are set, 0 if none; -1: look closer. */
+static int test_word(const unsigned long *map, unsigned int bit, unsigned int n)
+{
+	unsigned int at = bit % BITS_PER_LONG;
+	unsigned long mask, word;
+
+	if (at + n > BITS_PER_LONG)
+		return -1;
+	mask = GENMASK(at + n - 1, at);
+	word = READ_ONCE(map[bit / BITS_PER_LONG]) & mask;
+	if (!word)
+		return 0;
+	return word == mask ? 1 : -1;
+}
+
 /* The class of the first sector, and how far it reaches within the leaf. */
 static enum overlay_class classify_leaf(struct overlay *o, struct leaf *leaf,
 					unsigned int at, unsigned int n,
@@ -392,6 +419,39 @@ static enum overlay_class classify_leaf(struct overlay *o, struct leaf *leaf,
 }
 
 /**
+ * overlay_look - one look at all of a request that lies in one stretch
+ * @o: the overlay
+ * @leaf: the stretch's leaf
+ * @sector: where the request begins
+ * @n: its sectors
+ *
+ * Any context; the caller keeps the leaf valid, see overlay_find(). @sector
+ * and @n are whole blocks.
+ *
+ * Return: the class of all of it; OVERLAY_MIXED if it has several, or is so
+ * long that overlay_classify() should tell.
+ */
+enum overlay_class overlay_look(struct overlay *o, struct leaf *leaf,
+				sector_t sector, unsigned int n)
+{
+	unsigned int at = sector & (STRETCH_SECTORS - 1);
+	unsigned int page = at >> COW_PAGE_SHIFT;
+	int all;
+
+	all = test_word(leaf->active, at >> o->block_shift,
+			n >> o->block_shift);
+	if (all)
+		return all > 0 ? OVERLAY_ACTIVE : OVERLAY_MIXED;
+	/* Active before saved; pairs with overlay_clear_leaf(). */
+	smp_rmb();
+	all = test_word(leaf->saved, page,
+			((at + n - 1) >> COW_PAGE_SHIFT) - page + 1);
+	if (all)
+		return all > 0 ? OVERLAY_SAVED : OVERLAY_MIXED;
+	return OVERLAY_NONE;
+}
+
+/**
  * overlay_classify - where the view finds its data
  * @o: the overlay
  * @sector: where to look
@@ -406,15 +466,14 @@ enum overlay_class overlay_classify(struct overlay *o, sector_t sector,
 				    unsigned int n, unsigned int *run)
 {
 	enum overlay_class class = OVERLAY_NONE, next;
-	unsigned int done = 0, part, length;
+	unsigned int done = 0, part, length, at;
 	struct leaf *leaf;
 
 	while (done < n) {
-		unsigned int at = (sector + done) & (STRETCH_SECTORS - 1);
-
+		at = (sector + done) & (STRETCH_SECTORS - 1);
 		part = min(n - done, STRETCH_SECTORS - at);
 		length = part;
-		leaf = overlay_find(o, sector + done);
+		leaf = find_leaf(o, (sector + done) >> STRETCH_SHIFT);
 		next = leaf ? classify_leaf(o, leaf, at, part, &length) :
 			      OVERLAY_NONE;
 		if (done && next != class)
@@ -533,6 +592,26 @@ static unsigned int set_bits(unsigned long *map, unsigned int start,
 }
 
 /**
+ * overlay_set_active_in - the view has written these blocks of one leaf
+ * @o: the overlay
+ * @leaf: their leaf, got with overlay_get() before the write left
+ * @sector: where the range begins
+ * @n: its sectors
+ *
+ * Any context. The data is in active.
+ */
+void overlay_set_active_in(struct overlay *o, struct leaf *leaf,
+			   sector_t sector, unsigned int n)
+{
+	unsigned int at = sector & (STRETCH_SECTORS - 1), fresh;
+
+	fresh = set_bits(leaf->active, at >> o->block_shift,
+			 n >> o->block_shift);
+	if (fresh)
+		atomic64_add((u64)fresh << o->block_shift, &o->active);
+}
+
+/**
  * overlay_set_active - the view has written these blocks
  * @o: the overlay
  * @sector: where the range begins
@@ -543,21 +622,18 @@ static unsigned int set_bits(unsigned long *map, unsigned int start,
  */
 void overlay_set_active(struct overlay *o, sector_t sector, unsigned int n)
 {
-	unsigned int fresh = 0, at, part;
 	struct leaf *leaf;
+	unsigned int part;
 
 	while (n) {
-		at = sector & (STRETCH_SECTORS - 1);
-		part = min(n, STRETCH_SECTORS - at);
+		part = min_t(unsigned int, n, STRETCH_SECTORS -
+			     (sector & (STRETCH_SECTORS - 1)));
 		leaf = overlay_find(o, sector);
 		if (!WARN_ON_ONCE(!leaf))
-			fresh += set_bits(leaf->active, at >> o->block_shift,
-					  part >> o->block_shift);
+			overlay_set_active_in(o, leaf, sector, part);
 		sector += part;
 		n -= part;
 	}
-	if (fresh)
-		atomic64_add((u64)fresh << o->block_shift, &o->active);
 }
 
 /**

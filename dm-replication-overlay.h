@@ -27,6 +27,7 @@ enum overlay_class {
 	OVERLAY_NONE,		/* read secondary */
 	OVERLAY_SAVED,		/* read the held page, else hidden */
 	OVERLAY_ACTIVE,		/* read active */
+	OVERLAY_MIXED,		/* not all the same: overlay_classify() tells */
 };
 
 /**
@@ -87,11 +88,14 @@ int overlay_configure(struct overlay *o, sector_t sectors,
 void overlay_exit(struct overlay *o);
 
 struct leaf *overlay_find(struct overlay *o, sector_t sector);
+struct leaf *__overlay_find(struct overlay *o, sector_t sector);
 int overlay_get(struct overlay *o, sector_t sector, bool slots, gfp_t gfp,
 		struct leaf **found);
 int overlay_get_range(struct overlay *o, sector_t sector, unsigned int n,
 		      gfp_t gfp);
 
+enum overlay_class overlay_look(struct overlay *o, struct leaf *leaf,
+				sector_t sector, unsigned int n);
 enum overlay_class overlay_classify(struct overlay *o, sector_t sector,
 				    unsigned int n, unsigned int *run);
 bool overlay_any(struct overlay *o, sector_t sector, unsigned int n,
@@ -101,6 +105,8 @@ bool overlay_needs_saving(struct overlay *o, struct leaf *leaf,
 void *overlay_held(struct leaf *leaf, unsigned int page);
 
 void overlay_set_active(struct overlay *o, sector_t sector, unsigned int n);
+void overlay_set_active_in(struct overlay *o, struct leaf *leaf,
+			   sector_t sector, unsigned int n);
 void overlay_set_saved(struct overlay *o, struct leaf *leaf,
 		       unsigned long index, unsigned int page, unsigned int n);
 void overlay_set_slot(struct leaf *leaf, unsigned int page, void *held);

@@ -315,18 +315,16 @@ static struct pair *find_pair(dev_t key)
 	return NULL;
 }
 
-static struct workqueue_struct *make_queue(struct pair *pair,
-					   const char *what, unsigned int flags)
+static struct workqueue_struct *make_queue(struct pair *pair, const char *what)
 {
-	return alloc_workqueue("dm-repl-%s/%s",
-			       WQ_UNBOUND | WQ_MEM_RECLAIM | flags, 0, what,
-			       pair->name);
+	return alloc_workqueue("dm-repl-%s/%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0,
+			       what, pair->name);
 }
 
 static void destroy_queues(struct pair *pair)
 {
 	struct workqueue_struct *queues[] = {
-		pair->commit_wq, pair->slow_wq, pair->cow_wq, pair->io_wq,
+		pair->commit_wq, pair->slow_wq, pair->cow_wq,
 	};
 	unsigned int i;
 
@@ -337,11 +335,10 @@ static void destroy_queues(struct pair *pair)
 
 static int make_queues(struct pair *pair)
 {
-	pair->io_wq = make_queue(pair, "io", WQ_HIGHPRI);
-	pair->cow_wq = make_queue(pair, "cow", 0);
-	pair->commit_wq = make_queue(pair, "commit", 0);
-	pair->slow_wq = make_queue(pair, "slow", 0);
-	if (pair->io_wq && pair->cow_wq && pair->commit_wq && pair->slow_wq)
+	pair->cow_wq = make_queue(pair, "cow");
+	pair->commit_wq = make_queue(pair, "commit");
+	pair->slow_wq = make_queue(pair, "slow");
+	if (pair->cow_wq && pair->commit_wq && pair->slow_wq)
 		return 0;
 	destroy_queues(pair);
 	return -ENOMEM;

@@ -5,7 +5,9 @@
  * Copyright (C) the dm-replication authors
  */
 
+#include <linux/kthread.h>
 #include <linux/ktime.h>
+#include <linux/llist.h>
 #include <linux/sched/signal.h>
 
 #include "dm-replication.h"
@@ -97,7 +99,7 @@ void pair_count_out(struct pair *pair)
 	/* Effects before the count; pairs with pair_is_empty(). */
 	smp_mb();
 	this_cpu_inc(pair->inflight->out);
-	/* Count before the look for a drainer; pairs with __pair_drain(). */
+	/* Count before the look for a drainer; pairs with pair_defer(). */
 	smp_mb();
 	if (READ_ONCE(pair->draining))
 		wake_up(&pair->drain_wait);
@@ -213,8 +215,10 @@ void request_init(struct repl_request *rq, struct replication *r,
 	rq->entered = false;
 	rq->to_active = false;
 	rq->tracked = false;
+	rq->saving = false;
 	rq->track[0].bucket = NULL;
 	rq->track[1].bucket = NULL;
+	rq->leaf = NULL;
 	INIT_LIST_HEAD(&rq->granted);
 }
 
@@ -322,8 +326,86 @@ void request_continue(struct repl_request *rq)
 	/* The request may end, and the pair with it, before we are through. */
 	rcu_read_lock();
 	if (llist_add(&rq->ready, &pair->ready))
-		queue_work(pair->io_wq, &pair->ready_work);
+		wake_up_process(pair->worker);
 	rcu_read_unlock();
+}
+
+static void serve(struct pair *pair, struct llist_node *nodes)
+{
+	struct repl_request *rq, *next;
+
+	llist_for_each_entry_safe(rq, next, nodes, ready)
+		pair->route_again(rq);
+}
+
+static void serve_ready(struct pair *pair)
+{
+	struct llist_node *nodes = llist_del_all(&pair->ready);
+	struct blk_plug plug;
+
+	if (!nodes)
+		return;
+	if (!nodes->next) {	/* a plug costs more than it gains */
+		serve(pair, nodes);
+		return;
+	}
+	blk_start_plug(&plug);
+	serve(pair, llist_reverse_order(nodes));
+	blk_finish_plug(&plug);
+}
+
+/*
+ * A thread, not a work item: it is on the way of every first write, and waking
+ * a thread takes less than queueing work.
+ */
+static int work(void *data)
+{
+	struct pair *pair = data;
+
+	while (!kthread_should_stop()) {
+		/* The state before the list: pairs with request_continue(). */
+		set_current_state(TASK_IDLE);
+		if (llist_empty(&pair->ready) && !kthread_should_stop())
+			schedule();
+		__set_current_state(TASK_RUNNING);
+		serve_ready(pair);
+		cond_resched();
+	}
+	return 0;
+}
+
+/**
+ * pair_start_worker - make the thread behind request_continue()
+ * @pair: a new pair
+ * @route_again: what it does with a request; may sleep
+ *
+ * May sleep.
+ *
+ * Return: 0 or a negative errno.
+ */
+int pair_start_worker(struct pair *pair,
+		      void (*route_again)(struct repl_request *rq))
+{
+	struct task_struct *worker;
+
+	pair->route_again = route_again;
+	worker = kthread_run(work, pair, "dm_repl/%s", pair->name);
+	if (IS_ERR(worker))
+		return PTR_ERR(worker);
+	set_user_nice(worker, MIN_NICE);
+	pair->worker = worker;
+	return 0;
+}
+
+/**
+ * pair_stop_worker - undo pair_start_worker()
+ * @pair: a pair without requests
+ *
+ * May sleep.
+ */
+void pair_stop_worker(struct pair *pair)
+{
+	kthread_stop(pair->worker);
 }
 
 /**
@@ -384,7 +466,7 @@ static void join_reads(struct repl_request *rq, struct track *t,
 	t->bucket = b;
 	spin_lock_irqsave(&b->lock, flags);
 	t->seq = ++b->seq;
-	list_add_tail(&t->list, &b->reads);
+	hlist_add_head(&t->list, &b->reads);
 	spin_unlock_irqrestore(&b->lock, flags);
 }
 
@@ -399,15 +481,13 @@ void request_track(struct repl_request *rq)
 	struct pair *pair = rq->pair;
 	unsigned long first = rq->sector >> STRETCH_SHIFT;
 	unsigned long last = (request_end(rq) - 1) >> STRETCH_SHIFT;
+	bool wide = last - first > 1;
 
 	rq->tracked = true;
-	if (last - first > 1) {
-		join_reads(rq, &rq->track[0], &pair->wide);
-	} else {
-		join_reads(rq, &rq->track[0], pair_bucket(pair, first));
-		if (last != first)
-			join_reads(rq, &rq->track[1], pair_bucket(pair, last));
-	}
+	join_reads(rq, &rq->track[0],
+		   wide ? &pair->wide : pair_bucket(pair, first));
+	if (last - first == 1)
+		join_reads(rq, &rq->track[1], pair_bucket(pair, last));
 	/* On the list before the bits: pairs with request_wait_for_reads(). */
 	smp_mb();
 }
@@ -424,8 +504,8 @@ static void leave_reads(struct repl_request *rq, struct track *t)
 	struct track *w;
 
 	spin_lock_irqsave(&b->lock, flags);
-	list_del(&t->list);
-	list_for_each_entry(w, &b->writes, list)
+	hlist_del(&t->list);
+	hlist_for_each_entry(w, &b->writes, list)
 		if ((long)(w->seq - t->seq) > 0 && overlap(w->rq, rq))
 			request_put(w->rq);
 	spin_unlock_irqrestore(&b->lock, flags);
@@ -440,12 +520,10 @@ static void leave_reads(struct repl_request *rq, struct track *t)
  */
 void request_untrack(struct repl_request *rq)
 {
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(rq->track); i++)
-		if (rq->track[i].bucket)
-			leave_reads(rq, &rq->track[i]);
 	rq->tracked = false;
+	leave_reads(rq, &rq->track[0]);
+	if (rq->track[1].bucket)
+		leave_reads(rq, &rq->track[1]);
 }
 
 static void join_writes(struct repl_request *rq, struct track *t,
@@ -455,18 +533,15 @@ static void join_writes(struct repl_request *rq, struct track *t,
 	struct track *reader;
 	int older = 0;
 
-	if (list_empty(&b->reads))	/* behind the caller's barrier */
-		return;
-
 	spin_lock_irqsave(&b->lock, flags);
-	list_for_each_entry(reader, &b->reads, list)
+	hlist_for_each_entry(reader, &b->reads, list)
 		older += overlap(reader->rq, rq);
 	if (older) {
 		atomic_add(older, &rq->pending);
 		t->rq = rq;
 		t->bucket = b;
 		t->seq = ++b->seq;
-		list_add_tail(&t->list, &b->writes);
+		hlist_add_head(&t->list, &b->writes);
 	}
 	spin_unlock_irqrestore(&b->lock, flags);
 }
@@ -478,7 +553,7 @@ static void leave_writes(struct track *t)
 	if (!t->bucket)
 		return;
 	spin_lock_irqsave(&t->bucket->lock, flags);
-	list_del(&t->list);
+	hlist_del(&t->list);
 	spin_unlock_irqrestore(&t->bucket->lock, flags);
 	t->bucket = NULL;
 }
@@ -497,6 +572,7 @@ static void leave_writes(struct track *t)
 bool request_wait_for_reads(struct repl_request *rq)
 {
 	struct pair *pair = rq->pair;
+	struct bucket *b;
 	sector_t next;
 
 	leave_writes(&rq->track[0]);
@@ -504,14 +580,16 @@ bool request_wait_for_reads(struct repl_request *rq)
 
 	while (rq->done < rq->sectors) {
 		next = rq->sector + rq->done;
-		atomic_set(&rq->pending, 1);
-		/* Saved bits before the lists: pairs with request_track(). */
-		smp_mb();
-		join_writes(rq, &rq->track[0],
-			    pair_bucket(pair, next >> STRETCH_SHIFT));
-		join_writes(rq, &rq->track[1], &pair->wide);
+		b = pair_bucket(pair, next >> STRETCH_SHIFT);
 		next = (next | (STRETCH_SECTORS - 1)) + 1;
 		rq->done = min_t(sector_t, next - rq->sector, rq->sectors);
+		/* Saved bits before the lists: pairs with request_track(). */
+		smp_mb();
+		if (hlist_empty(&b->reads) && hlist_empty(&pair->wide.reads))
+			continue;
+		atomic_set(&rq->pending, 1);
+		join_writes(rq, &rq->track[0], b);
+		join_writes(rq, &rq->track[1], &pair->wide);
 		if (!atomic_dec_and_test(&rq->pending))
 			return false;
 		leave_writes(&rq->track[0]);
@@ -609,8 +687,8 @@ bool pair_invalidate(struct pair *pair)
 static void init_bucket(struct bucket *b)
 {
 	spin_lock_init(&b->lock);
-	INIT_LIST_HEAD(&b->reads);
-	INIT_LIST_HEAD(&b->writes);
+	INIT_HLIST_HEAD(&b->reads);
+	INIT_HLIST_HEAD(&b->writes);
 	INIT_LIST_HEAD(&b->captures);
 }
 

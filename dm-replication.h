@@ -30,8 +30,8 @@
  * route    by the stage of routing (pair->route), which cannot change while a
  *          request is counted; only drop_view turns running into invalid.
  *          Nothing here sleeps or waits for memory when called from map: what
- *          cannot be had at once is had by the worker (ready_work), to which
- *          request_continue() hands the request.
+ *          cannot be had at once is had by the worker, a thread of the pair, to
+ *          which request_continue() hands the request.
  * wait     an origin write that waits (for a capture, for pages, for tracked
  *          reads) stays counted and sleeps nowhere: rq->pending counts what it
  *          waits for, and who brings that to zero hands it to the worker.
@@ -150,14 +150,14 @@ struct replication {
 struct bucket {
 	spinlock_t lock;		/* all members */
 	unsigned long seq;
-	struct list_head reads;
-	struct list_head writes;
+	struct hlist_head reads;
+	struct hlist_head writes;
 	struct list_head captures;
 };
 
 /* A request's place in a bucket. */
 struct track {
-	struct list_head list;
+	struct hlist_node list;
 	struct repl_request *rq;
 	struct bucket *bucket;		/* NULL: in none */
 	unsigned long seq;
@@ -169,6 +169,7 @@ struct track {
  * @ready: on pair->ready, for the worker
  * @sector: its first sector; a remapped bio forgets it
  * @sectors: its length
+ * @leaf: (view write in running) its leaf, if it lies in one
  * @done: sectors already dealt with, for who comes back for the rest
  * @releases: pair->releases when it was admitted, see request_park()
  * @pending: what it waits for, plus one while it is being routed
@@ -185,6 +186,7 @@ struct track {
  * @wait: on a capture's waiters or on the pool's
  * @need: pages it waits for
  * @granted: pages it waited for and got
+ * @saving: when nothing is pending any more, all old data is saved
  */
 struct repl_request {
 	struct pair *pair;
@@ -192,6 +194,7 @@ struct repl_request {
 	sector_t sector;
 	unsigned int sectors;
 	unsigned int done;
+	struct leaf *leaf;
 	unsigned long releases;
 	atomic_t pending;
 	blk_status_t status;
@@ -203,6 +206,7 @@ struct repl_request {
 	bool entered:1;
 	bool to_active:1;
 	bool tracked:1;
+	bool saving:1;
 	struct track track[2];
 	struct list_head wait;
 	unsigned int need;
@@ -343,8 +347,9 @@ struct first_error {
  * @park_lock: guards @parked, @releases; irqsave
  * @parked: requests that wait for a release
  * @releases: number of releases so far
- * @ready: requests for @ready_work
- * @ready_work: routes them
+ * @ready: requests for @worker
+ * @worker: the thread that routes them
+ * @route_again: how
  * @overlay: the two sets
  * @buckets: tracked reads, waiting writes, captures
  * @wide: the bucket of reads over more than two stretches
@@ -353,9 +358,8 @@ struct first_error {
  * @commit: failover's copying
  * @changing: the transition under way has deferred this pair
  * @next: what the transition under way has decided for this pair
- * @io_wq: @ready_work; each of the four has a rescuer of its own, since what
- *         one of them waits for may be another's work
- * @cow_wq: cow.work
+ * @cow_wq: cow.work; each of the three has a rescuer of its own, since what
+ *          one of them waits for may be another's work
  * @commit_wq: commit.work
  * @slow_wq: @after_work, @reclaim_work
  * @view_open: what keeps the view open from failover to done
@@ -405,7 +409,8 @@ struct pair {
 	struct bio_list parked;
 	unsigned long releases;
 	struct llist_head ready;
-	struct work_struct ready_work;
+	struct task_struct *worker;
+	void (*route_again)(struct repl_request *rq);
 
 	struct overlay overlay;
 	struct bucket buckets[NR_BUCKETS];
@@ -414,7 +419,6 @@ struct pair {
 	struct cow cow;
 	struct commit commit;
 
-	struct workqueue_struct *io_wq;
 	struct workqueue_struct *cow_wq;
 	struct workqueue_struct *commit_wq;
 	struct workqueue_struct *slow_wq;
@@ -454,6 +458,9 @@ void request_untrack(struct repl_request *rq);
 bool request_wait_for_reads(struct repl_request *rq);
 struct bucket *pair_bucket(struct pair *pair, unsigned long index);
 void pair_init_requests(struct pair *pair);
+int pair_start_worker(struct pair *pair,
+		      void (*route_again)(struct repl_request *rq));
+void pair_stop_worker(struct pair *pair);
 void pair_count_in(struct pair *pair);
 void pair_count_out(struct pair *pair);
 void pair_defer(struct pair *pair);

@@ -141,7 +141,41 @@ static inline void bench_expect_counts(struct kunit *test, struct bench *b)
 	KUNIT_ASSERT_EQ(test, (u64)atomic64_read(&b->o.saved), b->saved);
 }
 
-/* Both look-ups of a range against the model. */
+/* Whether bits lie in one word, so that one look must find them. */
+static inline bool bench_in_word(unsigned int bit, unsigned int n)
+{
+	return bit / BITS_PER_LONG == (bit + n - 1) / BITS_PER_LONG;
+}
+
+/* One look at a range, of which the first @run sectors are of one class. */
+static inline void bench_expect_look(struct kunit *test, struct bench *b,
+				     unsigned int sector, unsigned int n,
+				     unsigned int run)
+{
+	unsigned int at = sector & (STRETCH_SECTORS - 1);
+	unsigned int page = at >> COW_PAGE_SHIFT;
+	unsigned int pages = ((at + n - 1) >> COW_PAGE_SHIFT) - page + 1;
+	enum overlay_class got = OVERLAY_NONE;
+	struct leaf *leaf;
+
+	if (at + n > STRETCH_SECTORS)
+		return;
+	rcu_read_lock();
+	leaf = __overlay_find(&b->o, sector);
+	if (leaf)
+		got = overlay_look(&b->o, leaf, sector, n);
+	rcu_read_unlock();
+	if (run < n)
+		KUNIT_ASSERT_EQ_MSG(test, got, OVERLAY_MIXED,
+				    "look at %u+%u", sector, n);
+	else if (got != OVERLAY_MIXED ||
+		 (bench_in_word(at >> b->o.block_shift, n >> b->o.block_shift) &&
+		  bench_in_word(page, pages)))
+		KUNIT_ASSERT_EQ_MSG(test, got, bench_class(b, sector),
+				    "look at %u+%u", sector, n);
+}
+
+/* All look-ups of a range against the model. */
 static inline void bench_expect_range(struct kunit *test, struct bench *b,
 				      unsigned int sector, unsigned int n)
 {
@@ -162,6 +196,7 @@ static inline void bench_expect_range(struct kunit *test, struct bench *b,
 	rcu_read_unlock();
 	KUNIT_ASSERT_EQ_MSG(test, got, want, "class of %u+%u", sector, n);
 	KUNIT_ASSERT_EQ_MSG(test, run, class_run, "run of %u+%u", sector, n);
+	bench_expect_look(test, b, sector, n, run);
 	KUNIT_ASSERT_EQ_MSG(test, any, want != OVERLAY_NONE, "any of %u+%u",
 			    sector, n);
 	KUNIT_ASSERT_EQ_MSG(test, other_run, any_run, "any's run of %u+%u",
