@@ -46,6 +46,12 @@ check-mutants: all need-vm $(helpers) ## show that the tests turn red for each m
 soak-model: all need-vm $(helpers) ## compare N= random operations with the model
 	tests/soak-model $(N)
 
+bench-quick: modules need-vm need-bench ## measure what has a bound, under 3 minutes; fails if one is not met
+	tests/bench/run quick
+
+bench: modules need-vm need-bench ## measure everything beside its peers
+	tests/bench/run full
+
 lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, shellcheck, ...
 	tests/lint
 
@@ -69,4 +75,4 @@ need-%:
 	@tests/vm/deps $*
 
 .PHONY: all modules tools install demo check check-unit check-mutants \
-	soak-model lint deps clean help
+	soak-model bench bench-quick lint deps clean help
