@@ -22,6 +22,10 @@ modules: need-build ## build dm-repl.ko for kernel KVER
 tools: need-build ## build the programs of user space
 	$(MAKE) -C tools
 
+bench-modules: modules
+	kver=$$(tests/vm/kver) && \
+	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR)/tests/bench/probe modules
+
 # Static: they start sooner in an emulated machine.
 $(helpers): %: %.c
 	$(CC) -O2 -Wall -Wextra -Werror -static -pthread -o $@ $<
@@ -46,10 +50,10 @@ check-mutants: all need-vm $(helpers) ## show that the tests turn red for each m
 soak-model: all need-vm $(helpers) ## compare N= random operations with the model
 	tests/soak-model $(N)
 
-bench-quick: modules need-vm need-bench ## measure what has a bound, under 3 minutes; fails if one is not met
+bench-quick: bench-modules $(helpers) need-vm need-bench ## measure what has a bound, under 3 minutes; fails if one is not met
 	tests/bench/run quick
 
-bench: modules need-vm need-bench ## measure everything beside its peers
+bench: bench-modules $(helpers) need-vm need-bench ## measure everything beside its peers
 	tests/bench/run full
 
 lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, shellcheck, ...
@@ -61,6 +65,8 @@ deps: ## install every Debian package that any verb needs
 clean: ## remove what was built
 	-kver=$$(tests/vm/kver) && \
 	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) clean
+	-kver=$$(tests/vm/kver) && \
+	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR)/tests/bench/probe clean
 	$(MAKE) -C tools clean
 	rm -f $(helpers)
 
@@ -74,5 +80,5 @@ help: ## list these verbs
 need-%:
 	@tests/vm/deps $*
 
-.PHONY: all modules tools install demo check check-unit check-mutants \
+.PHONY: all modules bench-modules tools install demo check check-unit check-mutants \
 	soak-model bench bench-quick lint deps clean help

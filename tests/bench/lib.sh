@@ -153,3 +153,36 @@ figure_row()
 	done
 	printf '%s}\n' "$line"
 }
+
+# dm_batch COMMAND...: dmio's answers in ANSWER, an entry a command. One process
+# that has its orders beforehand: between two of them pass some microseconds.
+ANSWER=()
+dm_batch()
+{
+	local i commands=("$@")
+
+	printf '%s\n' "$@" >/tmp/dm.batch
+	mapfile -t ANSWER < <(dmio </tmp/dm.batch)
+	for i in "${!commands[@]}"; do
+		if [[ ${ANSWER[i]} != ok* ]]; then
+			bail "${commands[i]}: ${ANSWER[i]}"
+		fi
+		ANSWER[i]=${ANSWER[i]#ok}
+		ANSWER[i]=${ANSWER[i]# }
+	done
+}
+
+# us NANOSECONDS: microseconds with three decimals.
+us()
+{
+	printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000))
+}
+
+# median NUMBER...
+median()
+{
+	local sorted
+
+	mapfile -t sorted < <(printf '%s\n' "$@" | sort -n)
+	echo "${sorted[${#sorted[@]} / 2]}"
+}

@@ -12,9 +12,14 @@
  *	create NAME TABLE	a device-mapper device; a ; ends a line of its table
  *	load NAME TABLE
  *	swap NAME TABLE		load, suspend without a flush, resume
- *	clear|remove|events NAME
+ *	clear|remove|events|suspend|resume NAME
  *	message NAME WORD...
  *	status|table NAME	of its first target
+ *	until NAME PATTERN MS	its status has come to match (fnmatch) in time
+ *	time COMMAND...		"ok", the nanoseconds it took, its text
+ *	clock			nanoseconds of the monotonic clock
+ *	sleep US
+ *	line PATH		the first line of a file
  *	mark			klog tells what comes from now on
  *	klog			what the kernel has said, a line each before "ok"
  *
@@ -26,6 +31,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <linux/dm-ioctl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -37,6 +43,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_WORDS	64
@@ -384,6 +391,10 @@ static int dm_command(int argc, char **argv)
 		return dm_remove(name);
 	if (!strcmp(verb, "events"))
 		return events(name);
+	if (!strcmp(verb, "suspend"))
+		return suspend(name);
+	if (!strcmp(verb, "resume"))
+		return resume(name);
 	return status(argv);
 }
 
@@ -426,6 +437,97 @@ static int kernel_log(int mark)
 	}
 }
 
+/* --- for measuring ---*/
+
+static uint64_t nanoseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+static void sleep_us(uint64_t us)
+{
+	struct timespec length = {
+		.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000
+	};
+
+	nanosleep(&length, NULL);
+}
+
+static int until(char **argv)
+{
+	uint64_t end = nanoseconds() + number(argv[3]) * 1000000;
+	char *ask[] = { "status", argv[1] };
+
+	for (;;) {
+		if (status(ask))
+			return -1;
+		if (!fnmatch(argv[2], answer, 0))
+			return 0;
+		if (nanoseconds() >= end) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+		sleep_us(200);
+	}
+}
+
+static int first_line(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char line[1024];
+
+	if (!file)
+		return -1;
+	if (fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(answer, sizeof(answer), " %s", line);
+	}
+	fclose(file);
+	return 0;
+}
+
+static int command(int argc, char **argv);
+
+static int timed(int argc, char **argv)
+{
+	static char text[DM_BUFFER];
+	uint64_t begin = nanoseconds();
+	int ret = command(argc - 1, argv + 1);
+	uint64_t end = nanoseconds();
+
+	if (ret)
+		return ret;
+	strcpy(text, answer);
+	snprintf(answer, sizeof(answer), " %llu%.8000s",
+		 (unsigned long long)(end - begin), text);
+	return 0;
+}
+
+static int measure(int argc, char **argv)
+{
+	const char *verb = argv[0];
+
+	if (argc >= 2 && !strcmp(verb, "time"))
+		return timed(argc, argv);
+	if (argc == 4 && !strcmp(verb, "until"))
+		return until(argv);
+	if (argc == 2 && !strcmp(verb, "line"))
+		return first_line(argv[1]);
+	if (argc == 2 && !strcmp(verb, "sleep")) {
+		sleep_us(number(argv[1]));
+		return 0;
+	}
+	if (argc == 1 && !strcmp(verb, "clock")) {
+		snprintf(answer, sizeof(answer), " %llu",
+			 (unsigned long long)nanoseconds());
+		return 0;
+	}
+	return -1;
+}
+
 static int is_one_of(const char *word, const char *list)
 {
 	const char *at = strstr(list, word);
@@ -444,7 +546,7 @@ static int command(int argc, char **argv)
 		return sectors(argv[1]);
 	if (argc >= 3 && is_one_of(verb, "message create load swap "))
 		return dm_command(argc, argv);
-	if (argc == 2 && is_one_of(verb, "status table clear remove events "))
+	if (argc == 2 && is_one_of(verb, "status table clear remove events suspend resume "))
 		return dm_command(argc, argv);
 	if (argc == 4 && !strcmp(verb, "same"))
 		return same(argv);
@@ -452,7 +554,7 @@ static int command(int argc, char **argv)
 	    (argc == 4 && is_one_of(verb, "read discard punch zeroout ")) ||
 	    (argc == 2 && !strcmp(verb, "flush")))
 		return request(argc, argv);
-	return -1;
+	return measure(argc, argv);
 }
 
 int main(void)
