@@ -1,7 +1,216 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The bounds, and how each is worked out of the rows of a run."""
+"""The bounds, and how each is worked out of the rows of a run.
+
+Each function yields (name, bound, figure, met): met is None if the run has not
+the rows that the bound needs. MET_BY has them all, in the order of the report.
+"""
+
+
+class Rows:
+    def __init__(self, rows):
+        self.rows = rows
+
+    def all(self, **wanted):
+        return [row for row in self.rows
+                if all(row.get(key) == value for key, value in wanted.items())]
+
+    def io(self, peer, what, **wanted):
+        """One row of fio's: on null_blk, 4 KiB, at random and depth 16, if not said."""
+        wanted = {"disk": "null", "bs": 4096, "depth": 16, **wanted}
+        found = self.all(kind="io", peer=peer, what=what, **wanted)
+        if "rw" not in wanted:
+            found = [row for row in found if row["rw"].startswith("rand")]
+        return found[0] if found else None
+
+    def figures(self, peer, what, **wanted):
+        return self.all(kind="figure", peer=peer, what=what, **wanted)
+
+    def figure(self, peer, what, **wanted):
+        found = self.figures(peer, what, **wanted)
+        return found[0]["value"] if found else None
+
+
+def at_least(name, value, factor, other, unit="IOPS", of=""):
+    """value >= factor * other, both of the same unit."""
+    bound = f">= {factor} x {of}"
+    if value is None or not other:
+        return name, bound, "-", None
+    ratio = value / other
+    return (name, bound, f"{ratio:.3f} x ({value:.0f} against {other:.0f} {unit})",
+            ratio >= factor)
+
+
+def at_most(name, value, limit, unit, digits=2):
+    bound = f"<= {limit} {unit}"
+    if value is None:
+        return name, bound, "-", None
+    return name, bound, f"{value:.{digits}f} {unit}", value <= limit
+
+
+def iops(row):
+    return row["iops"] if row else None
+
+
+def speed(row):
+    return row["mib_s"] if row else None
+
+
+def counts(row, disk, way):
+    return row["disks"][disk][way]
+
+
+def reached(name, row, wanted):
+    """Exactly so many requests reached each disk per request of the guest."""
+    bound = ", ".join(f"{number} {way[:-1]} of {disk}"
+                      for (disk, way), number in wanted.items() if number)
+    bound = f"exactly {bound} a request, nothing else"
+    if row is None:
+        return name, bound, "-", None
+    seen, met = [], True
+    for disk in row["disks"]:
+        for way in ("reads", "writes"):
+            number = counts(row, disk, way)
+            met &= number == wanted.get((disk, way), 0) * row["requests"]
+            if number:
+                seen.append(f"{number} {way} of {disk}")
+    return name, bound, f"{', '.join(seen)} for {row['requests']}", met
+
+
+# --- view and origin --------------------------------------------------------------
+
+def reads(r):
+    linear = iops(r.io("linear", "read"))
+    for what in ("secondary", "hidden", "active", "held"):
+        yield at_least(f"view read of {what}", iops(r.io("ours", f"view-read-{what}")),
+                       0.97, linear, of="dm-linear")
+
+
+def writes(r):
+    linear = iops(r.io("linear", "write"))
+    for what in ("view-rewrite", "origin-rewrite"):
+        yield at_least(what.replace("-", " "), iops(r.io("ours", what)), 0.96, linear,
+                       of="dm-linear")
+    first, again = (iops(r.io("ours", what)) for what in ("view-first-write", "view-rewrite"))
+    yield at_least("view write, first touch", first, 0.98, again, of="a rewrite")
+    yield reached("view write, first touch: requests", r.io("ours", "view-first-write"),
+                  {("active", "writes"): 1})
+    yield reached("origin write over active", r.io("ours", "origin-write-under-active"),
+                  {("secondary", "writes"): 1})
+
+
+def first_writes(r):
+    ours = r.io("ours", "origin-first-write")
+    single = r.io("ours", "origin-first-write", depth=1)
+    yield at_most("origin first write, depth 1", single and single["clat_us"], 35, "us")
+    yield at_least("origin first write, depth 16", iops(ours), 1.8,
+                   iops(r.io("snapshot-4k-N", "origin-first-write")), of="dm-snapshot")
+    yield at_least("origin first write, depth 16", iops(ours), 0.9,
+                   iops(r.io("probe", "origin-first-write")), of="read, then write")
+    for row, depth in ((single, 1), (ours, 16)):
+        yield reached(f"origin first write, depth {depth}: requests", row,
+                      {("secondary", "reads"): 1, ("secondary", "writes"): 1})
+
+
+def streams(r):
+    """A request of the stream may be more than one of the disk; dm-linear says how many."""
+    for bs, size in ((65536, "64 KiB"), (1 << 20, "1 MiB")):
+        name = f"origin first write, sequential {size}"
+        ours = r.io("ours", "origin-first-write", bs=bs, rw="write")
+        linear = r.io("linear", "write", bs=bs, rw="write")
+        if ours and linear:
+            plain = counts(linear, "secondary", "writes")
+            ways = [counts(ours, "secondary", way) for way in ("reads", "writes")]
+            hidden = counts(ours, "hidden", "writes")
+            yield (f"{name}: requests", f"{plain} reads, {plain} writes as dm-linear, no hidden",
+                   f"{ways[0]} reads, {ways[1]} writes, {hidden} of hidden",
+                   max(ways) <= plain and not hidden)
+        yield at_least(f"{name}, brd",
+                       speed(r.io("ours", "origin-first-write", bs=bs, rw="write", disk="brd")),
+                       0.45, speed(r.io("linear", "write", bs=bs, rw="write", disk="brd")),
+                       "MiB/s", of="dm-linear")
+
+
+def spills(r):
+    for rw, order in (("randwrite", "random"), ("write", "sequential")):
+        row = r.io("ours", "spill", rw=rw)
+        if row and order == "random":
+            total = sum(counts(row, disk, way) for disk in row["disks"]
+                        for way in ("reads", "writes"))
+            yield at_most("spilling, random: requests for one", total / row["requests"], 3, "")
+        elif row:
+            yield at_most("spilling, sequential: writes of hidden per 64 KiB",
+                          counts(row, "hidden", "writes") * 65536 /
+                          (row["requests"] * row["bs"]), 1, "")
+        yield at_least(f"spilling, {order}", iops(row), 1.3,
+                       iops(r.io("snapshot-4k-N", "origin-first-write", rw=rw)),
+                       of="dm-snapshot")
+
+
+def done(r):
+    for way in ("read", "write"):
+        yield at_least(f"done, {way}", iops(r.io("ours", f"done-{way}")), 0.99,
+                       iops(r.io("linear", way)), of="dm-linear")
+
+
+# --- transitions --------------------------------------------------------------------
+
+def checkpoints(r):
+    rows = r.figures("ours", "checkpoint-idle")
+    worst = max((row["value"] for row in rows), default=None)
+    yield at_most("checkpoint, idle, the whole message", worst, 50, "us")
+    for size in sorted({row["size_mib"] for row in rows}):
+        values = [row["value"] for row in rows if row["size_mib"] == size]
+        dirty = max(row["dirty"] for row in rows if row["size_mib"] == size)
+        yield at_most(f"checkpoint, idle, {size} MiB: 0 to {dirty} dirty blocks differ by",
+                      (max(values) / min(values) - 1) * 100, 10, "%")
+    yield at_most("checkpoint, view and origin at depth 16, the longest pause",
+                  r.figure("ours", "checkpoint-loaded-longest"), 3 * 10 + 20 * 32, "us", 0)
+
+
+def failovers(r):
+    rows = r.figures("ours", "failover-first-write", place="ahead")
+    yield at_most("failover: first view write served",
+                  max((row["value"] for row in rows), default=None), 1000, "us", 0)
+    for row in r.figures("ours", "commit-speed"):
+        if "writers" in row:
+            continue
+        of = {"pattern": row["pattern"], "side": row["side"]}
+        name = f"commit, {row['pattern']}, from {row['side']}"
+        raw = max((other["value"] for other in r.figures("raw", "commit-speed", **of)),
+                  default=None)
+        yield at_least(name, row["value"], 0.85, raw, "MiB/s", of="a raw copy")
+        yield at_least(name, row["value"], 1.5,
+                       r.figure("snapshot-4k-P", "commit-speed", pattern=row["pattern"]),
+                       "MiB/s", of="snapshot-merge")
+    idle = [row["value"] for row in r.figures("ours", "commit-speed", pattern="whole",
+                                              side="active") if "writers" not in row]
+    busy = r.figure("ours", "commit-speed", writers=4)
+    yield at_most("commit with four random writers, times as long as idle",
+                  idle[0] / busy if idle and busy else None, 2, "")
+
+
+def memory(r):
+    """0.06 % of 1 MiB is 629 bytes."""
+    for what, limit, unit in (("whole-mib", 629, "a dirty MiB"),
+                              ("random-write", 1024, "a random 4 KiB write")):
+        for kind in ("leaf", "slab"):
+            for row in r.figures("ours", f"{what}-{kind}-bytes"):
+                yield at_most(f"memory of {unit} of the {row['side']}, {kind}",
+                              row["value"], limit, "bytes", 0)
+                left = r.figure("ours", f"{what}-left-{kind}-bytes", side=row["side"])
+                yield at_most(f"memory of {unit} of the {row['side']}, {kind},"
+                              " left after a checkpoint", left, row["value"] // 20,
+                              "bytes", 0)
+
+
+MET_BY = (reads, writes, first_writes, streams, spills, done, checkpoints, failovers,
+          memory)
 
 
 def judged(rows):
     """(name, bound, figure, met) of every bound that these rows let us judge."""
-    return []
+    found = Rows(rows)
+    for bounds in MET_BY:
+        for name, bound, figure, met in bounds(found):
+            if met is not None:
+                yield name, bound, figure, met

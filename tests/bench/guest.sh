@@ -14,10 +14,10 @@ for file in "$here"/topic-*.sh; do
 	. "$file"
 done
 
-export QUICK='' SIZE=256 COUNT=8000
-topics=(base ours)
+export QUICK='' SIZE=256 COUNT=8000 DEPTHS="1 16"
+topics=(base probe snapshot ours sizes brd checkpoint pause failover memory)
 if [ "${1:-}" = quick ]; then
-	QUICK=1 SIZE=64 COUNT=4000
+	QUICK=1 SIZE=32 COUNT=3000 DEPTHS=16
 fi
 shift
 [ $# -eq 0 ] || topics=("$@")

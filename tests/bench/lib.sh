@@ -68,6 +68,13 @@ brd_disks()
 	DISK_KIND=brd
 }
 
+# probe_module: the target of probe/.
+probe_module()
+{
+	modprobe dm-mod
+	insmod "$GUEST_LIB/../bench/probe/dm-read-then-write.ko" || bail "no probe module"
+}
+
 declare -A BEFORE=()
 
 mark_disks()
@@ -118,6 +125,17 @@ io_row()
 	printf '"disks":%s,"fio":%s}\n' "$(disks_json)" "${fio[*]}"
 }
 
+# io_quiet DEVICE RW BS COUNT [FIO OPTION]...: requests of no row.
+io_quiet()
+{
+	local words device=$1 rw=$2 bs=$3 count=$4
+
+	shift 4
+	words=$(fio --name=quiet --filename="$device" --rw="$rw" --bs="$bs" \
+		--iodepth=16 --number_ios="$count" --ioengine=libaio --direct=1 \
+		--thread --randseed="$SEED_IO" "$@" 2>&1) || bail "fio: $words"
+}
+
 # What a target does behind the last answer (spills) belongs to the row.
 sync_disks()
 {
@@ -157,12 +175,13 @@ figure_row()
 # dm_batch COMMAND...: dmio's answers in ANSWER, an entry a command. One process
 # that has its orders beforehand: between two of them pass some microseconds.
 ANSWER=()
+RUN_DMIO=()
 dm_batch()
 {
 	local i commands=("$@")
 
 	printf '%s\n' "$@" >/tmp/dm.batch
-	mapfile -t ANSWER < <(dmio </tmp/dm.batch)
+	mapfile -t ANSWER < <("${RUN_DMIO[@]}" dmio </tmp/dm.batch)
 	for i in "${!commands[@]}"; do
 		if [[ ${ANSWER[i]} != ok* ]]; then
 			bail "${commands[i]}: ${ANSWER[i]}"
@@ -172,10 +191,23 @@ dm_batch()
 	done
 }
 
+# dm_batch_first COMMAND...: the same, before every other process.
+dm_batch_first()
+{
+	local RUN_DMIO=(chrt -f 50)
+
+	dm_batch "$@"
+}
+
 # us NANOSECONDS: microseconds with three decimals.
 us()
 {
 	printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000))
+}
+
+least()
+{
+	printf '%s\n' "$@" | sort -n | head -n 1
 }
 
 # median NUMBER...

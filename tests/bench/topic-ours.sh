@@ -72,7 +72,11 @@ plain_done()
 topic_ours()
 {
 	our_pair hold_mib "$SIZE"
-	our_rows 4k rand 1 "$COUNT"
+	if [ -n "$QUICK" ]; then
+		io_row ours origin-first-write "$ORIGIN" randwrite 4k 1 "$COUNT"
+	else
+		our_rows 4k rand 1 "$COUNT"
+	fi
 	our_rows 4k rand 16 "$COUNT"
 	hidden_rows 4k rand 16 "$COUNT"
 	spill_row 4k rand 16 "$COUNT"

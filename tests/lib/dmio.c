@@ -8,6 +8,7 @@
  *	read|discard|punch|zeroout DEV OFFSET LENGTH
  *	same DEV DEV LENGTH
  *	flush DEV
+ *	cover DEV LENGTH STRIDE COUNT	COUNT writes, one each STRIDE bytes
  *	sectors DEV
  *	create NAME TABLE	a device-mapper device; a ; ends a line of its table
  *	load NAME TABLE
@@ -15,7 +16,7 @@
  *	clear|remove|events|suspend|resume NAME
  *	message NAME WORD...
  *	status|table NAME	of its first target
- *	until NAME PATTERN MS	its status has come to match (fnmatch) in time
+ *	until NAME PATTERN MS	its status matches (fnmatch) soon enough
  *	time COMMAND...		"ok", the nanoseconds it took, its text
  *	clock			nanoseconds of the monotonic clock
  *	sleep US
@@ -48,6 +49,7 @@
 
 #define MAX_WORDS	64
 #define DM_BUFFER	16384
+#define MESSAGE_BUFFER	2048	/* the kernel copies all of it, both ways */
 
 static char answer[DM_BUFFER];
 
@@ -179,6 +181,24 @@ static int same(char **argv)
 	return ret;
 }
 
+static int cover(char **argv)
+{
+	size_t length = number(argv[2]), stride = number(argv[3]);
+	unsigned long i, count = number(argv[4]);
+	void *buf = aligned_alloc(4096, (length + 4095) & -4096ULL);
+	int fd = open_direct(argv[1], O_RDWR);
+	int ret = buf && fd >= 0 ? 0 : -1;
+
+	if (buf)
+		fill(buf, 0, length);
+	for (i = 0; !ret && i < count; i++)
+		if (pwrite(fd, buf, length, i * stride) != (ssize_t)length)
+			ret = -1;
+	close(fd);
+	free(buf);
+	return ret;
+}
+
 static int request(int argc, char **argv)
 {
 	const char *verb = argv[0];
@@ -205,6 +225,7 @@ static int request(int argc, char **argv)
 	return ret;
 }
 
+static unsigned int dm_size = DM_BUFFER;
 static union {
 	struct dm_ioctl head;
 	char bytes[DM_BUFFER];
@@ -221,7 +242,7 @@ static int dm_call_with(const char *name, unsigned long call, uint32_t flags,
 		return -1;
 	memset(&dm.head, 0, sizeof(dm.head));
 	dm.head.version[0] = 4;
-	dm.head.data_size = sizeof(dm);
+	dm.head.data_size = dm_size;
 	dm.head.data_start = sizeof(dm.head);
 	dm.head.flags = flags;
 	dm.head.target_count = targets;
@@ -252,10 +273,14 @@ static void join(char *to, int from, int argc, char **argv)
 static int message(int argc, char **argv)
 {
 	struct dm_target_msg *msg = (void *)first_spec();
+	int ret;
 
 	memset(&dm, 0, sizeof(dm));
 	join(msg->message, 2, argc, argv);
-	if (dm_call(argv[1], DM_TARGET_MSG, 0))
+	dm_size = MESSAGE_BUFFER;
+	ret = dm_call(argv[1], DM_TARGET_MSG, 0);
+	dm_size = DM_BUFFER;
+	if (ret)
 		return -1;
 	if (dm.head.flags & DM_DATA_OUT_FLAG)
 		snprintf(answer, sizeof(answer), " %.8000s",
@@ -263,13 +288,12 @@ static int message(int argc, char **argv)
 	return 0;
 }
 
-static int status(char **argv)
+static int status(const char *name, uint32_t flag)
 {
 	struct dm_target_spec *spec;
 
 	memset(&dm, 0, sizeof(dm));
-	if (dm_call(argv[1], DM_TABLE_STATUS, DM_NOFLUSH_FLAG |
-		    (strcmp(argv[0], "table") ? 0 : DM_STATUS_TABLE_FLAG)))
+	if (dm_call(name, DM_TABLE_STATUS, DM_NOFLUSH_FLAG | flag))
 		return -1;
 	spec = (void *)(dm.bytes + dm.head.data_start);
 	if (dm.head.target_count)
@@ -395,7 +419,7 @@ static int dm_command(int argc, char **argv)
 		return suspend(name);
 	if (!strcmp(verb, "resume"))
 		return resume(name);
-	return status(argv);
+	return status(name, strcmp(verb, "table") ? 0 : DM_STATUS_TABLE_FLAG);
 }
 
 static int sectors(const char *device)
@@ -459,10 +483,9 @@ static void sleep_us(uint64_t us)
 static int until(char **argv)
 {
 	uint64_t end = nanoseconds() + number(argv[3]) * 1000000;
-	char *ask[] = { "status", argv[1] };
 
 	for (;;) {
-		if (status(ask))
+		if (status(argv[1], 0))
 			return -1;
 		if (!fnmatch(argv[2], answer, 0))
 			return 0;
@@ -550,6 +573,8 @@ static int command(int argc, char **argv)
 		return dm_command(argc, argv);
 	if (argc == 4 && !strcmp(verb, "same"))
 		return same(argv);
+	if (argc == 5 && !strcmp(verb, "cover"))
+		return cover(argv);
 	if ((argc == 5 && is_one_of(verb, "write fua holds ")) ||
 	    (argc == 4 && is_one_of(verb, "read discard punch zeroout ")) ||
 	    (argc == 2 && !strcmp(verb, "flush")))
