@@ -14,10 +14,13 @@ for file in "$here"/topic-*.sh; do
 	. "$file"
 done
 
-export QUICK='' SIZE=256 COUNT=8000 DEPTHS="1 16"
+export QUICK='' SIZE=128 COUNT=5000 DEPTHS="1 16"
 topics=(base probe snapshot ours sizes brd checkpoint pause failover memory)
 if [ "${1:-}" = quick ]; then
 	QUICK=1 SIZE=32 COUNT=3000 DEPTHS=16
+else
+	topics=(base probe snapshot thin ours sizes brd checkpoint pause failover memory
+		progress qemu)
 fi
 shift
 [ $# -eq 0 ] || topics=("$@")

@@ -157,7 +157,8 @@ bytes()
 	esac
 }
 
-# figure_row PEER WHAT VALUE UNIT [KEY=VALUE]...: words are quoted, numbers not.
+# figure_row PEER WHAT VALUE UNIT [KEY=VALUE]...: words are quoted, numbers and
+# lists are not.
 figure_row()
 {
 	local pair value line
@@ -166,7 +167,7 @@ figure_row()
 	shift 4
 	for pair in "$@"; do
 		value=${pair#*=}
-		[[ $value =~ ^-?[0-9]+(\.[0-9]+)?$ ]] || value="\"$value\""
+		[[ $value =~ ^-?[0-9]+(\.[0-9]+)?$|^\[ ]] || value="\"$value\""
 		line+=",\"${pair%%=*}\":$value"
 	done
 	printf '%s}\n' "$line"

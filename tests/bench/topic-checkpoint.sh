@@ -136,9 +136,9 @@ topic_pause()
 		[ "$pause" -le "$longest" ] || longest=$pause
 	done
 	say "# pauses: ${pauses[*]} us"
-	figure_row ours checkpoint-loaded-longest "$longest" us depth=32
-	figure_row ours checkpoint-loaded-median "$(median "${pauses[@]}")" us depth=32
+	figure_row ours checkpoint-loaded-longest "$longest" us depth=32 cpus="$(nproc)"
+	figure_row ours checkpoint-loaded-median "$(median "${pauses[@]}")" us depth=32 cpus="$(nproc)"
 	figure_row ours checkpoint-loaded-in-flight \
-		"$(awk "BEGIN { print $flight / 20 }")" requests-mean depth=32
+		"$(awk "BEGIN { print $flight / 20 }")" requests-mean depth=32 cpus="$(nproc)"
 	unpair p
 }
