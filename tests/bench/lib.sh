@@ -119,7 +119,7 @@ io_row()
 		bail "fio on $device for $peer $what: $words"
 	fi
 	sync_disks
-	mapfile -t fio </tmp/fio.json
+	mapfile -t fio < <(sed -n '/^{/,$p' /tmp/fio.json)	# notes may come first
 	printf '{"kind":"io","peer":"%s","what":"%s","disk":"%s","rw":"%s","bs":%d,"depth":%d,' \
 		"$peer" "$what" "$DISK_KIND" "$rw" "$(bytes "$bs")" "$depth"
 	printf '"disks":%s,"fio":%s}\n' "$(disks_json)" "${fio[*]}"
