@@ -90,12 +90,14 @@ qemu_dirty()
 # qemu_commit MIB: from the command to the end of the copying.
 qemu_commit()
 {
-	local begun
+	local begun us
 
 	qemu_checkpoint && qemu_dirty "$1" || return
 	begun=${EPOCHREALTIME/./}
 	qemu_failover || return
-	figure_row qemu commit-time $((${EPOCHREALTIME/./} - begun)) us mib="$1"
+	us=$((${EPOCHREALTIME/./} - begun))
+	figure_row qemu commit-speed $(($1 * 1000000 / us)) mib_s \
+		pattern=whole side=both mib="$1"
 }
 
 # qemu_on SIZE_MIB COMMAND...: with fresh disks and a fresh QEMU.
