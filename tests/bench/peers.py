@@ -16,6 +16,12 @@ PEERS = {
     "qemu": ("QEMU's filter", "#c8102e"),
 }
 
+# What stands over a column of a table.
+SHORT = {"raw": "bare", "linear": "linear", "probe": "probe", "ours": "dm-repl",
+         "snapshot-4k-N": "snap 4", "snapshot-4k-P": "snap 4 P",
+         "snapshot-64k-N": "snap 64", "snapshot-64k-P": "snap 64 P",
+         "thin": "thin", "qemu": "QEMU"}
+
 # A class of requests, in words for a table, and for a plot.
 CLASSES = {
     "view-read-secondary": ("view read, of what nobody has written", "view read,\\nunchanged"),
