@@ -13,14 +13,18 @@ PEERS = {
     "snapshot-64k-P": ("dm-snapshot 64 KiB, persistent", "#b39b00"),
     "snapshot-merge": ("snapshot-merge", "#c77700"),
     "thin": ("dm-thin snapshot", "#3c9d4e"),
+    "qemu-bare": ("bare disk by QEMU and NBD", "#e8a0aa"),
     "qemu": ("QEMU's filter", "#c8102e"),
 }
+
+# These have no view: what they do with a request stands for every class.
+BARE = ("raw", "linear", "qemu-bare")
 
 # What stands over a column of a table.
 SHORT = {"raw": "bare", "linear": "linear", "probe": "probe", "ours": "dm-repl",
          "snapshot-4k-N": "snap 4", "snapshot-4k-P": "snap 4 P",
          "snapshot-64k-N": "snap 64", "snapshot-64k-P": "snap 64 P",
-         "thin": "thin", "qemu": "QEMU"}
+         "thin": "thin", "qemu-bare": "bare by QEMU", "qemu": "QEMU"}
 
 # A class of requests, in words for a table, and for a plot.
 CLASSES = {
@@ -63,7 +67,7 @@ def request_row(rows, peer, what, **wanted):
     """The row of a class; for bare disks, that of its reads or writes."""
     wanted = {"kind": "io", "peer": peer, "disk": "null", **wanted}
     for name in (what, plain(what)):
-        if name != what and peer not in ("raw", "linear"):
+        if name != what and peer not in BARE:
             continue
         for row in rows:
             if row["what"] == name and all(row.get(key) == value

@@ -123,8 +123,9 @@ qemu_run()
 	exec {QEMU_IN}>"$QEMU_DIR/in" {QEMU_OUT}<"$QEMU_DIR/out"
 }
 
-# qemu_up SECONDARY ACTIVE HIDDEN: the filter is started. Active and hidden need
-# a little more room than secondary, for what qcow2 itself writes.
+# qemu_up SECONDARY ACTIVE HIDDEN: both exports are attached, the filter is not
+# yet started. Active and hidden need a little more room than secondary, for what
+# qcow2 itself writes.
 qemu_up()
 {
 	local size disk
@@ -139,9 +140,14 @@ qemu_up()
 		qmp nbd-server-start "{\"addr\":{\"type\":\"unix\",\"data\":{\"path\":\"$QEMU_DIR/nbd\"}}}" &&
 		qemu_export origin secondary &&
 		qemu_export view top &&
-		qmp xen-set-replication '{"enable":true,"primary":false}' &&
 		qemu_attach view "$QEMU_VIEW" &&
 		qemu_attach origin "$QEMU_ORIGIN"
+}
+
+# Until then the origin is the bare disk behind QEMU and NBD.
+qemu_start()
+{
+	qmp xen-set-replication '{"enable":true,"primary":false}'
 }
 
 qemu_down()

@@ -255,6 +255,7 @@ progress_qemu()
 	progress_disks psecondary=$PROGRESS_DISK_MIB \
 		pactive=$((PROGRESS_DISK_MIB + 64)) phidden=$((PROGRESS_DISK_MIB + 64)) || return
 	qemu_up "$psecondary" "$pactive" "$phidden" &&
+		qemu_start &&
 		progress_fill "$QEMU_VIEW" "$QEMU_ORIGIN" &&
 		progress qemu "$1" "$QEMU_VIEW" || return
 	# The last question of a commit that has not ended is still open.
