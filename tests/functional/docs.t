@@ -17,7 +17,7 @@ shopt -s extglob
 
 top=/repo
 documents=(README.md CONTRIBUTING.md Documentation/dm-replication.rst
-	Documentation/conformance.rst)
+	Documentation/conformance.rst Documentation/benchmarks.rst)
 work=/tmp/docs
 
 for document in "${documents[@]}" Makefile dm-replication-pair.c; do
