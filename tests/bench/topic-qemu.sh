@@ -8,7 +8,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/qemu.sh"
 
 # qemu_disks SIZE_MIB: those of null_disks, the qcow2 images with room for what
-# the format itself takes.
+# the format itself takes. Very large ones must stay empty.
 qemu_disks()
 {
 	local name size
@@ -19,6 +19,7 @@ qemu_disks()
 		[ "$name" = secondary ] || size=$(($1 + 32 + $1 / 512))
 		null_disk "$name" "$size" irqmode=2 completion_nsec=10000 max_sectors=2048 ||
 			return
+		[ "$size" -gt 1024 ] || fill "$DISK"
 		counted "$name" "$DISK"
 	done
 	DISK_KIND=null
