@@ -6,6 +6,7 @@
  */
 
 #include <linux/delay.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "dm-replication.h"
@@ -15,8 +16,8 @@
  *
  * The message has fenced the origin, deferred newcomers and set the stage; the
  * worker here drains, changes the stage of routing, lets the parked go, and
- * walks the leaves in ascending order. Up to NR_SLOTS leaves are under way at
- * once; each is retired as soon as its own copies have ended.
+ * walks the leaves in ascending order. Up to NR_SLOTS leaves, or MAX_SECTORS in
+ * them, are under way at once; each is retired when its own copies have ended.
  *
  * A leaf is locked; then the worker waits for the view writes counted into it
  * (they end by themselves, and newcomers back out and park, so it cannot
@@ -35,6 +36,7 @@
  */
 
 #define NR_SLOTS	16
+#define MAX_SECTORS	(4 * STRETCH_SECTORS)	/* of locked leaves: 4 MiB */
 #define MAX_EXTENTS	256	/* copies in flight; kcopyd has no limit */
 
 /**
@@ -42,6 +44,7 @@
  * @pair: the pair
  * @leaf: the leaf, locked
  * @index: its stretch
+ * @sectors: how much is to be copied
  * @pending: copies in flight, plus one while they are being started
  * @failed: one of them failed
  */
@@ -49,6 +52,7 @@ struct slot {
 	struct pair *pair;
 	struct leaf *leaf;
 	unsigned long index;
+	unsigned int sectors;
 	atomic_t pending;
 	bool failed;
 };
@@ -224,6 +228,7 @@ static void retire_leaf(struct slot *slot)
  * @index: the next stretch to look at
  * @slots: leaves under way
  * @busy: how many are under way
+ * @sectors: how much is to be copied of them
  * @failed: stop
  * @paced_from: when the present pace began, in jiffies
  * @paced: sectors begun since
@@ -234,6 +239,7 @@ struct walk {
 	unsigned long index;
 	struct slot slots[NR_SLOTS];
 	unsigned int busy;
+	unsigned int sectors;
 	bool failed;
 	unsigned long paced_from;
 	u64 paced;
@@ -272,6 +278,7 @@ static void retire_finished(struct walk *w)
 		w->failed |= slot->failed;
 		slot->leaf = NULL;
 		w->busy--;
+		w->sectors -= slot->sectors;
 	}
 }
 
@@ -283,8 +290,18 @@ static void retire_down_to(struct walk *w, unsigned int busy)
 	}
 }
 
+/* A view write waits for a locked leaf: not for too much that comes before. */
+static void make_room(struct walk *w, unsigned int sectors)
+{
+	retire_finished(w);
+	retire_down_to(w, NR_SLOTS - 1);
+	while (w->busy && w->sectors + sectors > MAX_SECTORS)
+		retire_down_to(w, w->busy - 1);
+}
+
 /* Lock a leaf, and wait for the view writes that are counted into it. */
-static void begin_leaf(struct walk *w, struct slot *slot, struct leaf *leaf)
+static void begin_leaf(struct walk *w, struct slot *slot, struct leaf *leaf,
+		       unsigned int sectors)
 {
 	struct commit *c = &w->pair->commit;
 
@@ -292,8 +309,10 @@ static void begin_leaf(struct walk *w, struct slot *slot, struct leaf *leaf)
 	slot->leaf = leaf;
 	slot->index = w->index;
 	slot->failed = false;
+	slot->sectors = sectors;
 	atomic_set(&slot->pending, 1);
 	w->busy++;
+	w->sectors += sectors;
 	overlay_lock_leaf(leaf);
 	while (!overlay_leaf_idle(leaf)) {
 		wait_event_idle(c->wait, overlay_leaf_idle(leaf) ||
@@ -365,6 +384,7 @@ static unsigned int leaf_sectors(struct pair *pair, struct leaf *leaf)
 static bool walk_leaves(struct pair *pair)
 {
 	struct walk *w = kzalloc(sizeof(*w), GFP_NOIO | __GFP_NOFAIL);
+	unsigned int sectors;
 	struct leaf *leaf;
 	bool done;
 
@@ -373,14 +393,14 @@ static bool walk_leaves(struct pair *pair)
 		leaf = overlay_next(&pair->overlay, &w->index);
 		if (!leaf)
 			break;
+		sectors = leaf_sectors(pair, leaf);
 		if (!READ_ONCE(pair->commit.closing))
-			pace(w, leaf_sectors(pair, leaf));
+			pace(w, sectors);
 		pause_if_suspended(w);
-		retire_finished(w);
-		retire_down_to(w, NR_SLOTS - 1);
+		make_room(w, sectors);
 		if (w->failed)
 			break;
-		begin_leaf(w, free_slot(w), leaf);
+		begin_leaf(w, free_slot(w), leaf, sectors);
 		w->index++;
 	}
 	retire_down_to(w, 0);
@@ -444,6 +464,8 @@ static void do_commit(struct work_struct *work)
 		pair_set_stage(pair, STAGE_FAILOVER, STAGE_FAILOVER);
 	}
 	pair_undefer(pair);
+	/* The parked go first: copies would crowd them out. */
+	schedule_timeout_idle(1);
 
 	done = walk_leaves(pair) && flush_secondary(pair);
 	/* Before the stage, after which the next failover may come. */

@@ -121,6 +121,15 @@ static unsigned int capacity(struct cow *cow)
 	return FLOOR_PAGES + cow->limit + cow->limit / 4;
 }
 
+/*
+ * Pages over the limit before spilling begins: then many are spilled at a time,
+ * down to the limit, and neighbours have had the time to meet.
+ */
+static unsigned int slack(struct cow *cow)
+{
+	return READ_ONCE(cow->limit) / 8;
+}
+
 /* How many of a pool's pages count against hold_mib_total. */
 static long chargeable(unsigned int pages)
 {
@@ -154,18 +163,35 @@ static void __unreserve(struct cow *cow, unsigned int n)
 	cow->nr_pages -= n;
 }
 
-static struct held *alloc_held(gfp_t gfp)
-{
-	struct held *h = kzalloc(sizeof(*h), gfp);
+#define CHUNK_ORDER	4	/* pages allocated at once: 64 KiB */
 
-	if (!h)
-		return NULL;
-	h->page = alloc_page(gfp);
-	if (!h->page) {
-		kfree(h);
-		return NULL;
+/* As many pages as can be had, and are wanted. */
+static unsigned int alloc_pages_for(struct list_head *pages, unsigned int n,
+				    gfp_t gfp)
+{
+	unsigned int order = n >> CHUNK_ORDER ? CHUNK_ORDER : 0, i;
+	struct page *page = NULL;
+	struct held *h;
+
+	/* Neighbours in memory: a disk takes them as one segment. */
+	if (order)
+		page = alloc_pages(gfp | __GFP_NORETRY, order);
+	if (page)
+		split_page(page, order);
+	else
+		order = 0;
+	if (!page)
+		page = alloc_page(gfp);
+	for (i = 0; page && i < 1U << order; i++) {
+		h = kzalloc(sizeof(*h), gfp);
+		if (!h)
+			break;
+		h->page = page + i;
+		list_add_tail(&h->list, pages);
 	}
-	return h;
+	for (n = i; page && n < 1U << order; n++)
+		__free_page(page + n);
+	return i;
 }
 
 static void free_held(struct list_head *pages)
@@ -213,9 +239,8 @@ static void put_pages(struct cow *cow, struct list_head *pages, unsigned int n)
 /* Add up to @n pages, as far as the limits and the memory go. */
 static void grow(struct cow *cow, unsigned int n, gfp_t gfp)
 {
-	unsigned int want, got = 0;
+	unsigned int want, more, got = 0;
 	unsigned long flags;
-	struct held *h;
 	LIST_HEAD(pages);
 
 	spin_lock_irqsave(&cow->lock, flags);
@@ -223,11 +248,10 @@ static void grow(struct cow *cow, unsigned int n, gfp_t gfp)
 	spin_unlock_irqrestore(&cow->lock, flags);
 
 	while (got < want) {
-		h = alloc_held(gfp | __GFP_NOWARN);
-		if (!h)
+		more = alloc_pages_for(&pages, want - got, gfp | __GFP_NOWARN);
+		if (!more)
 			break;
-		list_add(&h->list, &pages);
-		got++;
+		got += more;
 	}
 
 	spin_lock_irqsave(&cow->lock, flags);
@@ -240,7 +264,7 @@ static void grow(struct cow *cow, unsigned int n, gfp_t gfp)
 static bool __take_pages(struct cow *cow, struct repl_request *rq,
 			 unsigned int n, struct list_head *pages)
 {
-	struct list_head *from = &cow->free;
+	struct list_head *from = &cow->free, *last;
 	unsigned int i;
 
 	lockdep_assert_held(&cow->lock);
@@ -253,8 +277,9 @@ static bool __take_pages(struct cow *cow, struct repl_request *rq,
 	} else {
 		return false;
 	}
-	for (i = 0; i < n; i++)
-		list_move_tail(from->next, pages);
+	for (i = 0, last = from; i < n; i++)
+		last = last->next;
+	list_cut_position(pages, from, last);
 	return true;
 }
 
@@ -274,7 +299,8 @@ static bool take_pages(struct repl_request *rq, unsigned int n,
 	if (taken || !missing)
 		return taken;
 
-	grow(cow, missing, GFP_NOWAIT);
+	/* More than is missing: the next one needs pages, too. */
+	grow(cow, max(missing, 1U << CHUNK_ORDER), GFP_NOWAIT);
 	spin_lock_irqsave(&cow->lock, flags);
 	taken = __take_pages(cow, rq, n, pages);
 	spin_unlock_irqrestore(&cow->lock, flags);
@@ -414,21 +440,37 @@ static sector_t page_sector(unsigned long index, unsigned int page)
 	return ((sector_t)index << STRETCH_SHIFT) + (page << COW_PAGE_SHIFT);
 }
 
+static bool is_next_page(struct page *page, struct page *next)
+{
+	return next == page + 1 && page_to_pfn(next) == page_to_pfn(page) + 1;
+}
+
 /* Fill a bio with pages; the last page of the device may be a short one. */
 static void fill_bio(struct pair *pair, struct bio *bio, sector_t sector,
 		     struct list_head *pages)
 {
 	sector_t left = pair->overlay.sectors - sector;
-	unsigned int n;
+	struct page *first = NULL, *last = NULL;
+	unsigned int n, bytes = 0;
 	struct held *h;
 
 	bio->bi_iter.bi_sector = sector;
 	list_for_each_entry(h, pages, list) {
 		n = min_t(sector_t, left, COW_PAGE_SECTORS);
-		WARN_ON_ONCE(bio_add_page(bio, h->page, n << SECTOR_SHIFT, 0) !=
-			     n << SECTOR_SHIFT);
 		left -= n;
+		n <<= SECTOR_SHIFT;
+		/* Pages in a row are one segment. */
+		if (bytes % PAGE_SIZE || !first || !is_next_page(last, h->page)) {
+			if (first)
+				__bio_add_page(bio, first, bytes, 0);
+			first = h->page;
+			bytes = 0;
+		}
+		last = h->page;
+		bytes += n;
 	}
+	if (first)
+		__bio_add_page(bio, first, bytes, 0);
 }
 
 static void publish(struct capture *c, bool held)
@@ -476,10 +518,11 @@ static void finish_capture(struct capture *c)
 		request_put(rq);
 	bio_put(&c->bio);
 	/* Behind the lock under which it was published: wait_for_pages(). */
-	if (READ_ONCE(pair->cow.nr_held) > READ_ONCE(pair->cow.limit) ||
+	if (READ_ONCE(pair->cow.nr_held) > READ_ONCE(pair->cow.limit) +
+					   slack(&pair->cow) ||
 	    !list_empty(&pair->cow.waiters))
 		cow_kick(pair);
-	request_put(owner);	/* last: the owner keeps the pair alive */
+	request_put_soon(owner);	/* last: the owner keeps the pair alive */
 }
 
 static void capture_failed(struct capture *c, enum error_class class,
@@ -512,7 +555,8 @@ static void capture_read(struct bio *bio)
 		capture_failed(c, ERROR_CAPTURE, bio->bi_status);
 		return;
 	}
-	if (READ_ONCE(cow->limit) && READ_ONCE(c->leaf->slots)) {
+	if (READ_ONCE(cow->limit) &&
+	    overlay_has_slots(c->leaf, c->first, c->n)) {
 		publish(c, true);
 		finish_capture(c);
 		return;
@@ -551,28 +595,6 @@ static struct capture *__find_capture(struct bucket *b, unsigned long index,
 	return first;
 }
 
-static unsigned int next_unsaved(struct pair *pair, struct leaf *leaf,
-				 unsigned long index, unsigned int page,
-				 unsigned int end)
-{
-	while (page < end && !overlay_needs_saving(&pair->overlay, leaf, index,
-						   page))
-		page++;
-	return page;
-}
-
-static unsigned int unsaved_run(struct pair *pair, struct leaf *leaf,
-				unsigned long index, unsigned int page,
-				unsigned int end)
-{
-	unsigned int stop = page;
-
-	while (stop < end && overlay_needs_saving(&pair->overlay, leaf, index,
-						  stop))
-		stop++;
-	return stop - page;
-}
-
 /*
  * If somebody reads this page, wait for that (once is enough: everything is
  * looked at again afterwards). Return: the first page after it, else 0.
@@ -608,7 +630,10 @@ static void announce(struct capture *c, unsigned int n)
 	unsigned long flags;
 
 	spin_lock_irqsave(&b->lock, flags);
-	c->n = unsaved_run(pair, c->leaf, c->index, c->first, c->first + n);
+	/* Saved meanwhile, from somewhere in it on: the rest has its turn. */
+	if (overlay_unsaved(&pair->overlay, c->leaf, c->index, c->first,
+			    c->first + n, &c->n) != c->first)
+		c->n = 0;
 	other = __find_capture(b, c->index, c->first, c->n);
 	if (other)
 		c->n = other->first > c->first ? other->first - c->first : 0;
@@ -660,6 +685,7 @@ static int start_capture(struct repl_request *rq, struct leaf *leaf,
 	fill_bio(pair, bio, page_sector(index, page), &c->pages);
 	bio->bi_end_io = capture_read;
 	atomic_inc(&rq->pending);
+	pair_note_newcomer(pair);
 	submit_bio_noacct(bio);
 	return n;
 }
@@ -687,11 +713,12 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 {
 	struct pair *pair = rq->pair;
 	struct bucket *b = pair_bucket(pair, index);
-	unsigned int n;
+	unsigned int n, run;
 	int r;
 
 	for (;;) {
-		page = next_unsaved(pair, leaf, index, page, end);
+		page = overlay_unsaved(&pair->overlay, leaf, index, page, end,
+				       &run);
 		if (page >= end)
 			return 0;
 		/* Looked at again, under its lock, by announce(). */
@@ -703,14 +730,11 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 			page = n;
 			continue;
 		}
-		n = unsaved_run(pair, leaf, index, page, end);
-		if (!n)
-			continue;
-		r = start_capture(rq, leaf, index, page, n, scan->gfp);
+		r = start_capture(rq, leaf, index, page, run, scan->gfp);
 		if (r == -EAGAIN) {
 			/* Never wait for pages with unpublished ones at hand. */
 			if (!scan->waits) {
-				if (!wait_for_pages(rq, n))
+				if (!wait_for_pages(rq, run))
 					continue;
 				scan->waits++;
 				scan->for_pages = true;
@@ -729,21 +753,22 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 static int scan_range(struct repl_request *rq, struct scan *scan)
 {
 	struct pair *pair = rq->pair;
-	bool slots = READ_ONCE(pair->cow.limit);
 	sector_t sector = rq->sector, stop, base;
+	unsigned int page, end;
 	struct leaf *leaf;
 	int r = 0;
 
 	while (!r && sector < request_end(rq)) {
 		base = sector & ~(sector_t)(STRETCH_SECTORS - 1);
 		stop = min_t(sector_t, request_end(rq), base + STRETCH_SECTORS);
-		r = overlay_get(&pair->overlay, sector, slots, scan->gfp,
-				&leaf);
+		page = (sector - base) >> COW_PAGE_SHIFT;
+		end = (stop - base + COW_PAGE_SECTORS - 1) >> COW_PAGE_SHIFT;
+		r = overlay_get(&pair->overlay, sector,
+				READ_ONCE(pair->cow.limit) ? end - page : 0,
+				scan->gfp, &leaf);
 		if (!r)
-			r = scan_leaf(rq, leaf, base >> STRETCH_SHIFT,
-				      (sector - base) >> COW_PAGE_SHIFT,
-				      (stop - base + COW_PAGE_SECTORS - 1) >>
-				      COW_PAGE_SHIFT, scan);
+			r = scan_leaf(rq, leaf, base >> STRETCH_SHIFT, page,
+				      end, scan);
 		sector = stop;
 	}
 	return min(r, 0);
@@ -805,7 +830,11 @@ static bool __spill_wanted(struct cow *cow)
 		return true;
 	if (cow->spill_failed && time_before(jiffies, cow->spill_again))
 		return false;
-	return idle > cow->limit;
+	if (idle > cow->limit + slack(cow))
+		cow->spilling = true;
+	else if (idle <= cow->limit)
+		cow->spilling = false;
+	return cow->spilling;
 }
 
 /**
@@ -924,7 +953,9 @@ static void spill_end_io(struct bio *bio)
 	else
 		spill_done(s);
 	bio_put(bio);
-	cow_kick(pair);
+	/* The worker's turn is worth it for some; the last one finds none. */
+	if (READ_ONCE(pair->cow.nr_spills) <= MAX_SPILLS / 2)
+		cow_kick(pair);
 	pair_count_out(pair);
 }
 

@@ -295,6 +295,16 @@ static enum overlay_class look(struct repl_request *rq, struct leaf *leaf)
 	return overlay_look(&rq->pair->overlay, leaf, rq->sector, rq->sectors);
 }
 
+/* A saved page that is not held is in hidden, and stays there. */
+static bool is_in_hidden(struct repl_request *rq, struct leaf *leaf)
+{
+	unsigned int at = rq->sector & (STRETCH_SECTORS - 1);
+	unsigned int page = at >> COW_PAGE_SHIFT;
+
+	return (at + rq->sectors - 1) >> COW_PAGE_SHIFT == page &&
+	       !overlay_held(leaf, page);
+}
+
 /* Most reads find all of their data in one place, with one or two looks. */
 static int view_read(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 {
@@ -310,14 +320,23 @@ static int view_read(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 	class = look(rq, leaf);
 	if (must_track(rq, class)) {
 		request_track(rq);
-		class = look(rq, leaf ?: __overlay_find(o, rq->sector));
+		leaf = leaf ?: __overlay_find(o, rq->sector);
+		class = look(rq, leaf);
 	}
+	if (class == OVERLAY_SAVED && !is_in_hidden(rq, leaf))
+		class = OVERLAY_MIXED;
 	rcu_read_unlock();
 
-	if (class == OVERLAY_NONE)
+	switch (class) {
+	case OVERLAY_NONE:
 		return pass_to_secondary(rq, bio);
-	if (class == OVERLAY_ACTIVE)
+	case OVERLAY_ACTIVE:
 		return remap(rq, bio, rq->pair->active, ERROR_ACTIVE);
+	case OVERLAY_SAVED:
+		return remap(rq, bio, rq->pair->hidden, ERROR_SPILL);
+	case OVERLAY_MIXED:
+		break;
+	}
 	return view_read_parts(rq, bio, gfp);
 }
 
@@ -327,7 +346,7 @@ static int view_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 	int r;
 
 	if (in_one_stretch(rq))
-		r = overlay_get(o, rq->sector, false, gfp, &rq->leaf);
+		r = overlay_get(o, rq->sector, 0, gfp, &rq->leaf);
 	else
 		r = overlay_get_range(o, rq->sector, rq->sectors, gfp);
 	if (r) {
@@ -524,12 +543,12 @@ static int route(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 	return request_end_with(rq, errno_to_blk_status(r));
 }
 
-/* For the worker: a request that had to come back. */
-static void route_again(struct repl_request *rq)
+/* A request that had to come back. */
+static void route_again(struct repl_request *rq, gfp_t gfp)
 {
 	struct bio *bio = request_bio(rq);
 
-	if (route(rq, bio, GFP_NOIO | __GFP_NORETRY) == DM_MAPIO_REMAPPED)
+	if (route(rq, bio, gfp) == DM_MAPIO_REMAPPED)
 		submit_bio_noacct(bio);
 }
 
@@ -551,6 +570,8 @@ int route_map(struct replication *r, struct bio *bio)
 			dm_accept_partial_bio(bio, max);
 	}
 	request_init(rq, r, bio);
+	if (!r->is_view)
+		pair_serve_ready(r->pair);
 	return route(rq, bio, GFP_NOWAIT);
 }
 

@@ -135,28 +135,35 @@ int overlay_configure(struct overlay *o, sector_t sectors,
 	return 0;
 }
 
-static void free_leaf_512(struct rcu_head *rcu)
+static void free_leaf(struct rcu_head *rcu, struct kmem_cache *cache)
 {
 	struct leaf *leaf = container_of(rcu, struct leaf, rcu);
+	unsigned int i;
 
-	kfree(leaf->slots);
-	kmem_cache_free(leaf_cache[0], leaf);
+	for (i = 0; i < NR_SLOT_ARRAYS; i++)
+		kfree(leaf->slots[i]);
+	kmem_cache_free(cache, leaf);
+}
+
+static void free_leaf_512(struct rcu_head *rcu)
+{
+	free_leaf(rcu, leaf_cache[0]);
 }
 
 static void free_leaf_4096(struct rcu_head *rcu)
 {
-	struct leaf *leaf = container_of(rcu, struct leaf, rcu);
-
-	kfree(leaf->slots);
-	kmem_cache_free(leaf_cache[1], leaf);
+	free_leaf(rcu, leaf_cache[1]);
 }
 
 /* The leaf is in the tree no more; readers may still hold its address. */
 static void put_leaf(struct overlay *o, struct leaf *leaf)
 {
+	unsigned int i;
+
 	atomic_long_dec(&o->nr_leaves);
-	if (leaf->slots)
-		atomic_long_dec(&o->nr_slots);
+	for (i = 0; i < NR_SLOT_ARRAYS; i++)
+		if (leaf->slots[i])
+			atomic_long_dec(&o->nr_slots);
 	call_rcu(&leaf->rcu, o->block_shift ? free_leaf_4096 : free_leaf_512);
 }
 
@@ -301,16 +308,16 @@ static int get_leaf(struct overlay *o, unsigned long index, gfp_t gfp,
 	}
 }
 
-static int get_slots(struct overlay *o, struct leaf *leaf, gfp_t gfp)
+static int get_slots(struct overlay *o, void ***array, gfp_t gfp)
 {
 	void **slots;
 
-	if (READ_ONCE(leaf->slots))
+	if (READ_ONCE(*array))
 		return 0;
-	slots = kcalloc(LEAF_PAGES, sizeof(*slots), gfp);
+	slots = kcalloc(1 << SLOTS_SHIFT, sizeof(*slots), gfp);
 	if (!slots)
 		return -ENOMEM;
-	if (cmpxchg(&leaf->slots, NULL, slots))
+	if (cmpxchg(array, NULL, slots))
 		kfree(slots);		/* somebody else was faster */
 	else
 		atomic_long_inc(&o->nr_slots);
@@ -321,7 +328,7 @@ static int get_slots(struct overlay *o, struct leaf *leaf, gfp_t gfp)
  * overlay_get - get the leaf in which the caller will set bits
  * @o: the overlay
  * @sector: any sector of the stretch
- * @slots: whether captures are to be kept in memory
+ * @slots: of how many pages, from @sector's on, captures are to be kept in memory
  * @gfp: how to allocate; failing is allowed
  * @found: the leaf, if the call succeeds
  *
@@ -329,15 +336,19 @@ static int get_slots(struct overlay *o, struct leaf *leaf, gfp_t gfp)
  *
  * Return: 0, -ENOMEM, or -EBUSY: the reclaimer works on this stretch.
  */
-int overlay_get(struct overlay *o, sector_t sector, bool slots, gfp_t gfp,
-		struct leaf **found)
+int overlay_get(struct overlay *o, sector_t sector, unsigned int slots,
+		gfp_t gfp, struct leaf **found)
 {
+	unsigned int page = (sector & (STRETCH_SECTORS - 1)) >> COW_PAGE_SHIFT;
+	unsigned int i, end = min(page + slots, LEAF_PAGES);
 	int r;
 
 	gfp |= __GFP_NOWARN;
 	r = get_leaf(o, sector >> STRETCH_SHIFT, gfp, found);
-	if (!r && slots)
-		r = get_slots(o, *found, gfp);
+	if (r || !slots)
+		return r;
+	for (i = page >> SLOTS_SHIFT; !r && i << SLOTS_SHIFT < end; i++)
+		r = get_slots(o, &(*found)->slots[i], gfp);
 	return r;
 }
 
@@ -359,8 +370,8 @@ int overlay_get_range(struct overlay *o, sector_t sector, unsigned int n,
 	int r = 0;
 
 	for (; !r && index <= last; index++)
-		r = overlay_get(o, (sector_t)index << STRETCH_SHIFT, false,
-				gfp, &leaf);
+		r = overlay_get(o, (sector_t)index << STRETCH_SHIFT, 0, gfp,
+				&leaf);
 	return r;
 }
 
@@ -523,28 +534,90 @@ static unsigned int page_shortfall(struct overlay *o, unsigned long index,
 	return end > o->sectors ? end - o->sectors : 0;
 }
 
-/**
- * overlay_needs_saving - whether an origin write to a page must capture it
- * @o: the overlay
- * @leaf: the leaf of the page, of the present epoch
- * @index: the leaf's stretch
- * @page: the page's number within the leaf
- *
- * Not if it is saved, nor if the view has written all of it: nobody can read
- * its old data again in this epoch. Any context.
- */
-bool overlay_needs_saving(struct overlay *o, struct leaf *leaf,
-			  unsigned long index, unsigned int page)
+/* Whether the view has written all of a page. */
+static bool is_covered(struct overlay *o, struct leaf *leaf,
+		       unsigned long index, unsigned int page)
 {
 	unsigned int bit = page << COW_PAGE_SHIFT >> o->block_shift;
 	unsigned int end = ((page + 1) << COW_PAGE_SHIFT) -
 			   page_shortfall(o, index, page);
 
 	end >>= o->block_shift;
+	return find_next_zero_bit(leaf->active, end, bit) >= end;
+}
 
-	if (test_bit(page, leaf->saved))
-		return false;
-	return find_next_zero_bit(leaf->active, end, bit) < end;
+/* Whether the view has written anything in some pages. */
+static bool has_active(struct overlay *o, struct leaf *leaf, unsigned int page,
+		       unsigned int end)
+{
+	unsigned int stop = end << COW_PAGE_SHIFT >> o->block_shift;
+
+	return find_next_bit(leaf->active, stop, page << COW_PAGE_SHIFT >>
+			     o->block_shift) < stop;
+}
+
+/**
+ * overlay_unsaved - the next pages that an origin write must capture
+ * @o: the overlay
+ * @leaf: the leaf of the pages, of the present epoch
+ * @index: the leaf's stretch
+ * @page: where to look from, a page's number within the leaf
+ * @end: where to stop
+ * @n: how many there are in a row
+ *
+ * Not those that are saved, nor those of which the view has written all:
+ * nobody can read their old data again in this epoch. Any context.
+ *
+ * Return: the first one's number, or @end with *@n 0.
+ */
+unsigned int overlay_unsaved(struct overlay *o, struct leaf *leaf,
+			     unsigned long index, unsigned int page,
+			     unsigned int end, unsigned int *n)
+{
+	unsigned int stop, last;
+
+	for (;;) {
+		page = find_next_zero_bit(leaf->saved, end, page);
+		*n = 0;
+		if (page >= end)
+			return end;
+		stop = find_next_bit(leaf->saved, end, page);
+		if (!has_active(o, leaf, page, stop)) {
+			*n = stop - page;
+			return page;
+		}
+		while (page < stop && is_covered(o, leaf, index, page))
+			page++;
+		last = page;
+		while (last < stop && !is_covered(o, leaf, index, last))
+			last++;
+		*n = last - page;
+		if (*n)
+			return page;
+	}
+}
+
+static void **slots_of(struct leaf *leaf, unsigned int page)
+{
+	return READ_ONCE(leaf->slots[page >> SLOTS_SHIFT]);
+}
+
+/**
+ * overlay_has_slots - whether captures can be kept in memory
+ * @leaf: the leaf of the pages
+ * @page: the first page's number within the leaf
+ * @n: how many pages
+ *
+ * Any context.
+ */
+bool overlay_has_slots(struct leaf *leaf, unsigned int page, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = page >> SLOTS_SHIFT; i << SLOTS_SHIFT < page + n; i++)
+		if (!READ_ONCE(leaf->slots[i]))
+			return false;
+	return true;
 }
 
 /**
@@ -559,11 +632,11 @@ bool overlay_needs_saving(struct overlay *o, struct leaf *leaf,
  */
 void *overlay_held(struct leaf *leaf, unsigned int page)
 {
-	void **slots = READ_ONCE(leaf->slots);
+	void **slots = slots_of(leaf, page);
 
 	/* The saved bit before the slot; pairs with overlay_set_saved(). */
 	smp_rmb();
-	return slots ? READ_ONCE(slots[page]) : NULL;
+	return slots ? READ_ONCE(slots[page % (1 << SLOTS_SHIFT)]) : NULL;
 }
 
 /*
@@ -670,10 +743,10 @@ void overlay_set_saved(struct overlay *o, struct leaf *leaf,
  */
 void overlay_set_slot(struct leaf *leaf, unsigned int page, void *held)
 {
-	void **slots = READ_ONCE(leaf->slots);
+	void **slots = slots_of(leaf, page);
 
 	if (slots)	/* what @held points to before the pointer */
-		smp_store_release(&slots[page], held);
+		smp_store_release(&slots[page % (1 << SLOTS_SHIFT)], held);
 }
 
 /**
@@ -775,7 +848,7 @@ void overlay_drop_stale(struct overlay *o, unsigned long index,
 size_t overlay_bytes(struct overlay *o)
 {
 	return atomic_long_read(&o->nr_leaves) * leaf_size(o->block_shift) +
-	       atomic_long_read(&o->nr_slots) * LEAF_PAGES * sizeof(void *);
+	       (atomic_long_read(&o->nr_slots) * sizeof(void *) << SLOTS_SHIFT);
 }
 
 /*

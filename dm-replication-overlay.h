@@ -23,6 +23,10 @@
 #define COW_PAGE_BYTES		(COW_PAGE_SECTORS << 9)
 #define LEAF_PAGES		(STRETCH_SECTORS >> COW_PAGE_SHIFT)
 
+/* Slots come in arrays: a lone capture needs one of them, not all. */
+#define SLOTS_SHIFT		5
+#define NR_SLOT_ARRAYS		(LEAF_PAGES >> SLOTS_SHIFT)
+
 enum overlay_class {
 	OVERLAY_NONE,		/* read secondary */
 	OVERLAY_SAVED,		/* read the held page, else hidden */
@@ -33,8 +37,8 @@ enum overlay_class {
 /**
  * struct leaf - the record of one stretch of 1 MiB
  * @epoch: a leaf of an older epoch than its overlay's is an empty leaf
- * @slots: LEAF_PAGES pointers to what holds a saved page in memory, or NULL;
- *         a slot means something only while its page's saved bit is set
+ * @slots: arrays of pointers to what holds a saved page in memory, or NULL; a
+ *         slot means something only while its page's saved bit is set
  * @lock: orders renewal (new epoch), claim and removal; process context only
  * @dead: removed from the overlay, look up again (under @lock)
  * @busy: claimed by the reclaimer, come back later (under @lock)
@@ -46,7 +50,7 @@ enum overlay_class {
  */
 struct leaf {
 	unsigned long epoch;
-	void **slots;
+	void **slots[NR_SLOT_ARRAYS];
 	spinlock_t lock;	/* renewal, claim, removal */
 	bool dead;
 	bool busy;
@@ -89,8 +93,8 @@ void overlay_exit(struct overlay *o);
 
 struct leaf *overlay_find(struct overlay *o, sector_t sector);
 struct leaf *__overlay_find(struct overlay *o, sector_t sector);
-int overlay_get(struct overlay *o, sector_t sector, bool slots, gfp_t gfp,
-		struct leaf **found);
+int overlay_get(struct overlay *o, sector_t sector, unsigned int slots,
+		gfp_t gfp, struct leaf **found);
 int overlay_get_range(struct overlay *o, sector_t sector, unsigned int n,
 		      gfp_t gfp);
 
@@ -100,8 +104,10 @@ enum overlay_class overlay_classify(struct overlay *o, sector_t sector,
 				    unsigned int n, unsigned int *run);
 bool overlay_any(struct overlay *o, sector_t sector, unsigned int n,
 		 unsigned int *run);
-bool overlay_needs_saving(struct overlay *o, struct leaf *leaf,
-			  unsigned long index, unsigned int page);
+unsigned int overlay_unsaved(struct overlay *o, struct leaf *leaf,
+			     unsigned long index, unsigned int page,
+			     unsigned int end, unsigned int *n);
+bool overlay_has_slots(struct leaf *leaf, unsigned int page, unsigned int n);
 void *overlay_held(struct leaf *leaf, unsigned int page);
 
 void overlay_set_active(struct overlay *o, sector_t sector, unsigned int n);

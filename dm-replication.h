@@ -11,6 +11,7 @@
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
 #include <linux/dm-kcopyd.h>
+#include <linux/hrtimer.h>
 #include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/mutex.h>
@@ -225,6 +226,7 @@ struct repl_request {
  * @nr_held: pages published and still in memory
  * @nr_spilling: of those, pages on their way to hidden
  * @nr_spills: spill writes in flight
+ * @spilling: from over the limit and its slack down to the limit
  * @spill_failed: the last spill failed; next try for a new waiter or later
  * @spill_again: jiffies of "later"
  * @limit: pages that may be held (hold_mib)
@@ -252,6 +254,7 @@ struct cow {
 	unsigned int nr_held;
 	unsigned int nr_spilling;
 	unsigned int nr_spills;
+	bool spilling;
 	bool spill_failed;
 	unsigned long spill_again;
 	unsigned int limit;
@@ -350,6 +353,9 @@ struct first_error {
  * @ready: requests for @worker
  * @worker: the thread that routes them
  * @route_again: how
+ * @patience: wakes @worker if no newcomer has taken the ready along
+ * @stream_cpu: where the last newcomer began a capture
+ * @stream_at: when, in local_clock()'s nanoseconds
  * @overlay: the two sets
  * @buckets: tracked reads, waiting writes, captures
  * @wide: the bucket of reads over more than two stretches
@@ -410,7 +416,10 @@ struct pair {
 	unsigned long releases;
 	struct llist_head ready;
 	struct task_struct *worker;
-	void (*route_again)(struct repl_request *rq);
+	void (*route_again)(struct repl_request *rq, gfp_t gfp);
+	struct hrtimer patience;
+	int stream_cpu;
+	u64 stream_at;
 
 	struct overlay overlay;
 	struct bucket buckets[NR_BUCKETS];
@@ -452,6 +461,7 @@ void request_count_out(struct repl_request *rq);
 int request_park(struct repl_request *rq);
 void request_continue(struct repl_request *rq);
 void request_put(struct repl_request *rq);
+void request_put_soon(struct repl_request *rq);
 int request_end_with(struct repl_request *rq, blk_status_t status);
 void request_track(struct repl_request *rq);
 void request_untrack(struct repl_request *rq);
@@ -459,8 +469,10 @@ bool request_wait_for_reads(struct repl_request *rq);
 struct bucket *pair_bucket(struct pair *pair, unsigned long index);
 void pair_init_requests(struct pair *pair);
 int pair_start_worker(struct pair *pair,
-		      void (*route_again)(struct repl_request *rq));
+		      void (*route_again)(struct repl_request *rq, gfp_t gfp));
 void pair_stop_worker(struct pair *pair);
+void pair_note_newcomer(struct pair *pair);
+void pair_serve_ready(struct pair *pair);
 void pair_count_in(struct pair *pair);
 void pair_count_out(struct pair *pair);
 void pair_defer(struct pair *pair);

@@ -107,11 +107,11 @@ static void get_makes_one_leaf_a_stretch(struct kunit *test)
 	struct bench *b = test->priv;
 	sector_t s;
 
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, false, GFP_KERNEL, &first),
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, 0, GFP_KERNEL, &first),
 			0);
 	KUNIT_ASSERT_NOT_NULL(test, first);
 	for (s = 0; s < min(b->sectors, STRETCH_SECTORS); s += b->block) {
-		KUNIT_ASSERT_EQ(test, overlay_get(&b->o, s, false, GFP_NOWAIT,
+		KUNIT_ASSERT_EQ(test, overlay_get(&b->o, s, 0, GFP_NOWAIT,
 						  &again), 0);
 		KUNIT_ASSERT_PTR_EQ(test, again, first);
 		KUNIT_ASSERT_PTR_EQ(test, overlay_find(&b->o, s), first);
@@ -119,7 +119,7 @@ static void get_makes_one_leaf_a_stretch(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_leaves), 1);
 	if (b->sectors > STRETCH_SECTORS) {
 		KUNIT_EXPECT_NULL(test, overlay_find(&b->o, STRETCH_SECTORS));
-		KUNIT_ASSERT_EQ(test, overlay_get(&b->o, STRETCH_SECTORS, false,
+		KUNIT_ASSERT_EQ(test, overlay_get(&b->o, STRETCH_SECTORS, 0,
 						  GFP_NOWAIT, &other), 0);
 		KUNIT_EXPECT_PTR_NE(test, other, first);
 		KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_leaves), 2);
@@ -241,23 +241,23 @@ static void needs_saving_until_saved_or_covered(struct kunit *test)
 	struct leaf *leaf;
 
 	for (; s < b->sectors; s += b->block) {
-		KUNIT_ASSERT_EQ(test, overlay_get(&b->o, s, false, GFP_KERNEL,
+		KUNIT_ASSERT_EQ(test, overlay_get(&b->o, s, 0, GFP_KERNEL,
 						  &leaf), 0);
 		KUNIT_EXPECT_TRUE_MSG(test,
-				      overlay_needs_saving(&b->o, leaf, index,
-							   in_leaf),
+				      bench_needs_saving(&b->o, leaf, index,
+							 in_leaf),
 				      "active up to sector %u", s);
 		bench_write(test, b, s, b->block);
 	}
-	KUNIT_EXPECT_FALSE(test, overlay_needs_saving(&b->o, leaf, index,
-						      in_leaf));
+	KUNIT_EXPECT_FALSE(test, bench_needs_saving(&b->o, leaf, index,
+						    in_leaf));
 	bench_new_epoch(b);
 	leaf = bench_save(test, b, page, 1, NULL);
-	KUNIT_EXPECT_FALSE(test, overlay_needs_saving(&b->o, leaf, index,
-						      in_leaf));
+	KUNIT_EXPECT_FALSE(test, bench_needs_saving(&b->o, leaf, index,
+						    in_leaf));
 	if (in_leaf)
-		KUNIT_EXPECT_TRUE(test, overlay_needs_saving(&b->o, leaf, index,
-							     in_leaf - 1));
+		KUNIT_EXPECT_TRUE(test, bench_needs_saving(&b->o, leaf, index,
+							   in_leaf - 1));
 }
 
 static void slots_say_what_is_held(struct kunit *test)
@@ -266,7 +266,7 @@ static void slots_say_what_is_held(struct kunit *test)
 	unsigned int page = bench_pages(b) - 1, in_leaf = page % LEAF_PAGES;
 	struct leaf *leaf;
 
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, b->sectors - 1, false,
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, b->sectors - 1, 0,
 					  GFP_KERNEL, &leaf), 0);
 	rcu_read_lock();
 	KUNIT_EXPECT_NULL(test, overlay_held(leaf, in_leaf));
@@ -294,15 +294,16 @@ static void slots_are_made_once(struct kunit *test)
 	struct leaf *leaf, *again;
 	void *slots;
 
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, true, GFP_KERNEL, &leaf),
-			0);
-	slots = leaf->slots;
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, LEAF_PAGES, GFP_KERNEL,
+					  &leaf), 0);
+	slots = leaf->slots[0];
 	KUNIT_ASSERT_NOT_NULL(test, slots);
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, true, GFP_KERNEL, &again),
-			0);
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, LEAF_PAGES, GFP_KERNEL,
+					  &again), 0);
 	KUNIT_EXPECT_PTR_EQ(test, again, leaf);
-	KUNIT_EXPECT_PTR_EQ(test, (void *)leaf->slots, slots);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_slots), 1);
+	KUNIT_EXPECT_PTR_EQ(test, (void *)leaf->slots[0], slots);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_slots),
+			NR_SLOT_ARRAYS);
 }
 
 static void new_epoch_empties_both_sets(struct kunit *test)
@@ -338,19 +339,18 @@ static void stale_leaf_is_reused_empty(struct kunit *test)
 	leaf = fill_leaf(test, b, 0);
 	bytes = overlay_bytes(&b->o);
 	bench_new_epoch(b);
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, false, GFP_KERNEL, &again),
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, 0, GFP_KERNEL, &again),
 			0);
 	KUNIT_EXPECT_PTR_EQ(test, again, leaf);
 	KUNIT_EXPECT_EQ(test, again->epoch, b->o.epoch);
 	KUNIT_EXPECT_EQ(test, overlay_bytes(&b->o), bytes);
 	bench_expect_all(test, b);
 	for (page = 0; page < min(LEAF_PAGES, bench_pages(b)); page++)
-		KUNIT_EXPECT_TRUE(test, overlay_needs_saving(&b->o, again, 0,
-							     page));
-	/* Got twice in one epoch it keeps what it has. */
+		KUNIT_EXPECT_TRUE(test, bench_needs_saving(&b->o, again, 0,
+							   page));
 	bench_write(test, b, 0, b->block);
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, true, GFP_KERNEL, &again),
-			0);
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, LEAF_PAGES, GFP_KERNEL,
+					  &again), 0);
 	bench_expect_all(test, b);
 }
 
@@ -365,7 +365,7 @@ static void renewed_leaf_has_no_writers(struct kunit *test)
 	bench_new_epoch(b);
 	overlay_leave(&b->o, 0, b->block);
 
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, false, GFP_KERNEL, &leaf),
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, 0, GFP_KERNEL, &leaf),
 			0);
 	KUNIT_EXPECT_TRUE(test, overlay_leaf_idle(leaf));
 	KUNIT_EXPECT_TRUE(test, overlay_enter(&b->o, 0, b->block));
@@ -404,10 +404,10 @@ static void claimed_leaf_is_busy(struct kunit *test)
 	claimed = overlay_claim_stale(&b->o, &index);
 	KUNIT_ASSERT_PTR_EQ(test, claimed, leaf);
 	KUNIT_EXPECT_EQ(test, index, 0);
-	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, 0, false, GFP_KERNEL, &found),
+	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, 0, 0, GFP_KERNEL, &found),
 			-EBUSY);
-	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, 0, true, GFP_NOWAIT, &found),
-			-EBUSY);
+	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, 0, LEAF_PAGES, GFP_NOWAIT,
+					  &found), -EBUSY);
 	KUNIT_EXPECT_EQ(test, overlay_get_range(&b->o, 0, b->sectors,
 						GFP_KERNEL), -EBUSY);
 	KUNIT_EXPECT_NULL(test, overlay_find(&b->o, 0));
@@ -444,7 +444,8 @@ static void reclaim_takes_stale_leaves_only(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, overlay_claim_stale(&b->o, &index));
 
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_leaves), 1);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_slots), 1);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&b->o.nr_slots),
+			NR_SLOT_ARRAYS);
 	bench_expect_all(test, b);
 }
 
@@ -463,9 +464,9 @@ static void reclaim_takes_a_stretch_by_number(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, overlay_claim_stale_at(&b->o, 2));
 
 	KUNIT_ASSERT_PTR_EQ(test, overlay_claim_stale_at(&b->o, 1), leaf);
-	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, STRETCH_SECTORS, false,
+	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, STRETCH_SECTORS, 0,
 					  GFP_KERNEL, &found), -EBUSY);
-	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, 0, false, GFP_KERNEL, &found),
+	KUNIT_EXPECT_EQ(test, overlay_get(&b->o, 0, 0, GFP_KERNEL, &found),
 			0);
 	overlay_drop_stale(&b->o, 1, leaf);
 	KUNIT_EXPECT_NULL(test, overlay_claim_stale_at(&b->o, 1));
@@ -632,12 +633,12 @@ static void memory_is_accounted(struct kunit *test)
 	struct leaf *leaf;
 	size_t one, both;
 
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, false, GFP_KERNEL, &leaf),
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, 0, GFP_KERNEL, &leaf),
 			0);
 	one = overlay_bytes(&b->o);
 	KUNIT_EXPECT_EQ(test, one, sizeof(*leaf) + blocks / BITS_PER_BYTE);
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, true, GFP_KERNEL, &leaf),
-			0);
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, 0, LEAF_PAGES, GFP_KERNEL,
+					  &leaf), 0);
 	both = overlay_bytes(&b->o);
 	KUNIT_EXPECT_EQ(test, both - one, LEAF_PAGES * sizeof(void *));
 	bench_new_epoch(b);

@@ -107,7 +107,7 @@ static inline struct leaf *bench_save(struct kunit *test, struct bench *b,
 
 	KUNIT_ASSERT_EQ(test,
 			overlay_get(&b->o, (sector_t)page << COW_PAGE_SHIFT,
-				    held, GFP_KERNEL, &leaf), 0);
+				    held ? n : 0, GFP_KERNEL, &leaf), 0);
 	for (i = page; i < page + n; i++) {
 		overlay_set_slot(leaf, i % LEAF_PAGES, held);
 		b->held[i] = held;
@@ -203,9 +203,44 @@ static inline void bench_expect_range(struct kunit *test, struct bench *b,
 			    sector, n);
 }
 
+/* Whether a page must be captured. */
+static inline bool bench_needs_saving(struct overlay *o, struct leaf *leaf,
+				      unsigned long index, unsigned int page)
+{
+	unsigned int n;
+
+	return overlay_unsaved(o, leaf, index, page, page + 1, &n) == page &&
+	       n == 1;
+}
+
+/* The runs of pages that must be captured, against one page at a time. */
+static inline void bench_expect_unsaved(struct kunit *test, struct bench *b,
+					struct leaf *leaf, unsigned long index)
+{
+	unsigned int pages = min_t(unsigned int, LEAF_PAGES,
+				   DIV_ROUND_UP(b->sectors - index *
+						STRETCH_SECTORS,
+						COW_PAGE_SECTORS));
+	unsigned int page, want, first, n;
+
+	for (page = 0; page < pages; page++) {
+		want = page;
+		while (want < pages &&
+		       !bench_needs_saving(&b->o, leaf, index, want))
+			want++;
+		first = overlay_unsaved(&b->o, leaf, index, page, pages, &n);
+		KUNIT_ASSERT_EQ_MSG(test, first, want, "unsaved from %u", page);
+		for (want = first; want < pages; want++)
+			if (!bench_needs_saving(&b->o, leaf, index, want))
+				break;
+		KUNIT_ASSERT_EQ_MSG(test, n, want - first, "run from %u", page);
+	}
+}
+
 /* Ranges of every length from all over the device. */
 static inline void bench_expect_all(struct kunit *test, struct bench *b)
 {
+	struct leaf *leaf;
 	unsigned int s, n;
 
 	for (s = 0; s < b->sectors; s += b->block) {
@@ -215,6 +250,12 @@ static inline void bench_expect_all(struct kunit *test, struct bench *b)
 	}
 	for (s = 0; s < b->sectors; s += 61 * b->block)
 		bench_expect_range(test, b, s, b->sectors - s);
+	for (s = 0; s < b->sectors; s += STRETCH_SECTORS) {
+		leaf = overlay_find(&b->o, s);
+		if (leaf)
+			bench_expect_unsaved(test, b, leaf,
+					     s >> STRETCH_SHIFT);
+	}
 	bench_expect_counts(test, b);
 }
 

@@ -300,11 +300,11 @@ static bool save_page(unsigned int page)
 	struct leaf *leaf;
 
 	check(class_of(s) != OVERLAY_ACTIVE);
-	if (overlay_get(o, s, true, GFP_KERNEL, &leaf))
+	if (overlay_get(o, s, LEAF_PAGES, GFP_KERNEL, &leaf))
 		return false;
 	pause_a_little();
 	check(overlay_find(o, s) == leaf);
-	if (overlay_needs_saving(o, leaf, page / LEAF_PAGES, in_leaf)) {
+	if (bench_needs_saving(o, leaf, page / LEAF_PAGES, in_leaf)) {
 		overlay_set_slot(leaf, in_leaf, race.b->held + page);
 		overlay_set_saved(o, leaf, page / LEAF_PAGES, in_leaf, 1);
 	}

@@ -121,10 +121,11 @@ static unsigned int pages_to_save(struct kunit *test, unsigned int page,
 	last = min_t(unsigned int, last, page | (LEAF_PAGES - 1));
 	KUNIT_ASSERT_EQ(test, overlay_get(&b->o,
 					  (sector_t)page << COW_PAGE_SHIFT,
-					  slots, GFP_KERNEL, &leaf), 0);
+					  slots ? last - page + 1 : 0,
+					  GFP_KERNEL, &leaf), 0);
 	for (; page + n <= last; n++) {
-		needs = overlay_needs_saving(&b->o, leaf, page / LEAF_PAGES,
-					     (page + n) % LEAF_PAGES);
+		needs = bench_needs_saving(&b->o, leaf, page / LEAF_PAGES,
+					   (page + n) % LEAF_PAGES);
 		KUNIT_ASSERT_EQ_MSG(test, needs,
 				    model_needs_saving(b, page + n),
 				    "page %u", page + n);
@@ -175,7 +176,7 @@ static void reclaim(struct kunit *test, struct rnd_state *rnd)
 	at = index << STRETCH_SHIFT;
 	end = min(at + STRETCH_SECTORS, b->sectors);
 	KUNIT_ASSERT_LT(test, at, end);
-	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, at, false, GFP_KERNEL,
+	KUNIT_ASSERT_EQ(test, overlay_get(&b->o, at, 0, GFP_KERNEL,
 					  &found), -EBUSY);
 	bench_expect_range(test, b, at, end - at);
 	overlay_drop_stale(&b->o, index, leaf);
@@ -292,8 +293,9 @@ static sector_t until_refused(struct overlay *o, sector_t s, bool slots, int *r)
 	struct leaf *leaf;
 
 	for (*r = 0; s < o->sectors; s += FAR_APART) {
-		*r = overlay_get(o, s, slots, GFP_NOWAIT, &leaf);
-		if (!*r && slots && !leaf->slots)
+		*r = overlay_get(o, s, slots ? LEAF_PAGES : 0, GFP_NOWAIT,
+				 &leaf);
+		if (!*r && slots && !overlay_has_slots(leaf, 0, LEAF_PAGES))
 			*r = -EPROTO;	/* it said yes and has none */
 		if (*r)
 			break;
@@ -328,7 +330,7 @@ static void no_memory_is_an_error(struct kunit *test)
 		found += !!overlay_find(o, at);
 	KUNIT_EXPECT_GT(test, found, 0);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&o->nr_leaves), found);
-	KUNIT_EXPECT_EQ(test, overlay_get(o, s, true, GFP_KERNEL, &leaf), 0);
+	KUNIT_EXPECT_EQ(test, overlay_get(o, s, LEAF_PAGES, GFP_KERNEL, &leaf), 0);
 	KUNIT_EXPECT_PTR_EQ(test, overlay_find(o, s), leaf);
 	kunit_info(test, "refused %d times, %ld leaves made", i, found);
 }
@@ -347,7 +349,7 @@ static void reclaim_gives_memory_back(struct kunit *test)
 	before = global_zone_page_state(NR_FREE_PAGES);
 	for (round = 0; round < 50; round++) {
 		for (s = 0; s < 1024 * STRETCH_SECTORS; s += STRETCH_SECTORS)
-			KUNIT_ASSERT_EQ(test, overlay_get(&b->o, s, true,
+			KUNIT_ASSERT_EQ(test, overlay_get(&b->o, s, LEAF_PAGES,
 							  GFP_KERNEL, &leaf),
 					0);
 		overlay_new_epoch(&b->o);
