@@ -15,6 +15,12 @@ say()
 	printf '%s\n' "$*"
 }
 
+# full COMMAND...: only in the full bench.
+full()
+{
+	[ -n "$QUICK" ] || "$@"
+}
+
 # counted NAME DEVICE: rows say how many requests reached it.
 counted()
 {

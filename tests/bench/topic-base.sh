@@ -18,7 +18,7 @@ topic_base()
 {
 	local lower=${DISKS[secondary]}
 
-	plain_rows raw "$lower"
+	full plain_rows raw "$lower"
 	linear_disk linear "$lower" "$(sectors "$lower")"
 	plain_rows linear /dev/mapper/linear
 	dmsetup remove linear

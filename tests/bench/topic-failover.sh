@@ -119,8 +119,8 @@ topic_failover()
 	for pattern in $patterns; do
 		raw_rows "$pattern" active
 		commit_row "$pattern" active
-		[ -n "$QUICK" ] || raw_rows "$pattern" hidden
-		[ -n "$QUICK" ] || commit_row "$pattern" hidden
+		full raw_rows "$pattern" hidden
+		full commit_row "$pattern" hidden
 		merge_row "$pattern"
 	done
 	busy_row

@@ -22,7 +22,7 @@ topic_sizes()
 	for bs in 64k 1m; do
 		io_row linear write "$DISK" write "$bs" 16 "$(requests_of "$bs")"
 	done
-	[ -n "$QUICK" ] || more_linear
+	full more_linear
 	dmsetup remove linear
 	our_pair hold_mib "$SIZE"
 	if [ -n "$QUICK" ]; then
@@ -83,13 +83,13 @@ topic_brd()
 	for bs in 64k 1m; do
 		io_row linear write "$DISK" write "$bs" 16 "$(requests_of "$bs")"
 	done
-	[ -n "$QUICK" ] || plain_rows linear "$DISK"
+	full plain_rows linear "$DISK"
 	dmsetup remove linear
 	our_pair hold_mib "$SIZE"
 	our_streams
-	[ -n "$QUICK" ] || our_rows 4k rand 16 "$COUNT"
+	full our_rows 4k rand 16 "$COUNT"
 	unpair p
-	[ -n "$QUICK" ] || brd_snapshot
+	full brd_snapshot
 	null_disks "$SIZE" || bail "no disks"
 }
 

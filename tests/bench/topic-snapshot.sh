@@ -31,10 +31,10 @@ snapshot_rows()
 		io_row "$peer" "$1" "/dev/mapper/$2" "rand$3" 4k "$depth" "$COUNT"
 	}
 	snapshot "$1" "$2" || bail "no $peer"
-	row view-read-secondary snap read
+	full row view-read-secondary snap read
 	row origin-first-write so write
-	[ -n "$QUICK" ] || row origin-rewrite so write
-	[ -n "$QUICK" ] || row view-read-hidden snap read
+	full row origin-rewrite so write
+	full row view-read-hidden snap read
 	snapshot_gone
 	snapshot "$1" "$2" || bail "no $peer"
 	io_row "$peer" origin-first-write /dev/mapper/so write 4k "$depth" "$COUNT"
@@ -60,7 +60,7 @@ topic_snapshot()
 			done
 		done
 	done
-	[ -n "$QUICK" ] || snapshot_refresh N
+	full snapshot_refresh N
 	snapshot_refresh P
 }
 

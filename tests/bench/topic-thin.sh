@@ -44,7 +44,7 @@ thin_snap_gone()
 	dmsetup remove thin-snap && dmsetup message pool 0 delete "$1"
 }
 
-# As many writes as there are blocks to copy, each to another one.
+# Fewer writes than there are blocks to copy, so that most copy one.
 thin_rows()
 {
 	local depth=$1 blocks
