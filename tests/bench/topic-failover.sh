@@ -106,7 +106,7 @@ merge_row()
 	dmsetup suspend so
 	dmsetup remove snap
 	dm_batch "load so 0 $length snapshot-merge $lower $cow P 8" "clock" "resume so" \
-		"until so *?16/*?16 60000" "clock"
+		"until so *merge?16/*?16 60000" "clock"
 	copied_by snapshot-4k-P "$1" merge $((ANSWER[4] - ANSWER[1]))
 	dmsetup remove so
 }
