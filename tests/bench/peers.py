@@ -26,16 +26,16 @@ SHORT = {"raw": "bare", "linear": "linear", "probe": "probe", "ours": "dm-repl",
          "snapshot-64k-N": "snap 64", "snapshot-64k-P": "snap 64 P",
          "thin": "thin", "qemu-bare": "bare by QEMU", "qemu": "QEMU"}
 
-# A class of requests, in words for a table, and for a plot.
+# A class of requests, in words for a table, and for a plot, its lines parted by |.
 CLASSES = {
-    "view-read-secondary": ("view read, of what nobody has written", "view read,\\nunchanged"),
-    "view-read-active": ("view read, of what the view has written", "view read,\\nown data"),
-    "view-read-held": ("view read, of old data in memory", "view read,\\nold data\\nin memory"),
-    "view-read-hidden": ("view read, of old data on disk", "view read,\\nold data\\non disk"),
-    "view-first-write": ("view write, first", "view write,\\nfirst"),
-    "view-rewrite": ("view write, again", "view write,\\nagain"),
-    "origin-first-write": ("origin write, first", "origin write,\\nfirst"),
-    "origin-rewrite": ("origin write, again", "origin write,\\nagain"),
+    "view-read-secondary": ("view read, of what nobody has written", "view read,|unchanged"),
+    "view-read-active": ("view read, of what the view has written", "view read,|own data"),
+    "view-read-held": ("view read, of old data in memory", "view read,|old data|in memory"),
+    "view-read-hidden": ("view read, of old data on disk", "view read,|old data|on disk"),
+    "view-first-write": ("view write, first", "view write,|first"),
+    "view-rewrite": ("view write, again", "view write,|again"),
+    "origin-first-write": ("origin write, first", "origin write,|first"),
+    "origin-rewrite": ("origin write, again", "origin write,|again"),
     "origin-first-write-literal": ("origin write, first, with hold_mib 0", ""),
     "spill": ("origin write, first, captures over the limit", ""),
     "origin-write-under-active": ("origin write, where the view has written", ""),
