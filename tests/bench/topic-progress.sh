@@ -14,7 +14,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/qemu.sh"
 
 PROGRESS_MIB=128
-PROGRESS_DISK_MIB=256
+PROGRESS_DISK_MIB=192
 PROGRESS_LIMIT_US=2000000	# who has not ended by then may never
 PROGRESS_EVERY=0.004
 
@@ -128,7 +128,9 @@ progress_disks()
 	local pair
 
 	for pair in "$@"; do
-		null_disk "${pair%=*}" "${pair#*=}" irqmode=2 completion_nsec=10000 || return
+		null_disk "${pair%=*}" "${pair#*=}" irqmode=2 completion_nsec=10000 \
+			max_sectors=2048 || return
+		fill "$DISK"
 		# shellcheck disable=SC2153 # null_disk sets it
 		printf -v "${pair%=*}" %s "$DISK"
 	done
