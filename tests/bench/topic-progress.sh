@@ -130,8 +130,8 @@ progress_disks()
 	for pair in "$@"; do
 		null_disk "${pair%=*}" "${pair#*=}" irqmode=2 completion_nsec=10000 \
 			max_sectors=2048 || return
-		fill "$DISK"
 		# shellcheck disable=SC2153 # null_disk sets it
+		fill "$DISK"
 		printf -v "${pair%=*}" %s "$DISK"
 	done
 }
