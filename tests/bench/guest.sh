@@ -25,7 +25,6 @@ fi
 shift
 [ $# -eq 0 ] || topics=("$@")
 
-echo 0 >/proc/sys/kernel/randomize_va_space	# or runs would not repeat
 echo 1 >/proc/sys/kernel/printk		# the log's line costs the guest's time
 null_disks "$SIZE" || bail "no disks"
 for topic in "${topics[@]}"; do
