@@ -115,19 +115,19 @@ load_end()
 # little, as most of a load's 16 requests have ended and wait for it to see that.
 topic_pause()
 {
-	local commands=() i values pauses=() pause longest=0 flight=0
+	local commands=() i rounds=60 values pauses=() pause longest=0 flight=0
 
 	our_pair hold_mib "$SIZE"
 	load "$VIEW"
 	load "$ORIGIN"
-	for ((i = 0; i < 20; i++)); do
-		commands+=("sleep 4000" "line $(sysblock "$VIEW")/inflight"
+	for ((i = 0; i < rounds; i++)); do
+		commands+=("sleep 3000" "line $(sysblock "$VIEW")/inflight"
 			"line $(sysblock "$ORIGIN")/inflight"
 			"message p-view checkpoint" "status p-view")
 	done
 	dm_batch "${commands[@]}"
 	load_end
-	for ((i = 0; i < 20; i++)); do
+	for ((i = 0; i < rounds; i++)); do
 		read -r -a values <<<"${ANSWER[i * 5 + 1]} ${ANSWER[i * 5 + 2]}"
 		flight=$((flight + values[0] + values[1] + values[2] + values[3]))
 		read -r -a values <<<"${ANSWER[i * 5 + 4]}"
@@ -136,9 +136,8 @@ topic_pause()
 		[ "$pause" -le "$longest" ] || longest=$pause
 	done
 	say "# pauses: ${pauses[*]} us"
-	figure_row ours checkpoint-loaded-longest "$longest" us depth=32 cpus="$(nproc)"
+	figure_row ours checkpoint-loaded-longest "$longest" us depth=32 cpus="$(nproc)" \
+		in_flight_mean="$(awk "BEGIN { print $flight / $rounds }")"
 	figure_row ours checkpoint-loaded-median "$(median "${pauses[@]}")" us depth=32 cpus="$(nproc)"
-	figure_row ours checkpoint-loaded-in-flight \
-		"$(awk "BEGIN { print $flight / 20 }")" requests-mean depth=32 cpus="$(nproc)"
 	unpair p
 }
