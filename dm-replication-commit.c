@@ -6,7 +6,6 @@
  */
 
 #include <linux/delay.h>
-#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "dm-replication.h"
@@ -465,7 +464,7 @@ static void do_commit(struct work_struct *work)
 	}
 	pair_undefer(pair);
 	/* The parked go first: copies would crowd them out. */
-	schedule_timeout_idle(1);
+	usleep_range(500, 1000);
 
 	done = walk_leaves(pair) && flush_secondary(pair);
 	/* Before the stage, after which the next failover may come. */

@@ -76,19 +76,6 @@ const char * const error_names[NR_ERROR_CLASSES] = {
  */
 
 /**
- * pair_count_in - count something in that must be drained
- * @pair: the pair
- *
- * Any context. Followed by a full barrier.
- */
-void pair_count_in(struct pair *pair)
-{
-	this_cpu_inc(pair->inflight->in);
-	/* Counted before anything is looked at: pairs with pair_defer(). */
-	smp_mb();
-}
-
-/**
  * pair_count_out - the last access to the pair of what was counted in
  * @pair: the pair
  *
@@ -195,68 +182,6 @@ void pair_undefer(struct pair *pair)
  * A request begins, parks, goes on, ends
  *---------------------------------------------------------------------------
  */
-
-/**
- * request_init - fill in the per-bio data
- * @rq: the request
- * @r: its target
- * @bio: its bio, after dm_accept_partial_bio()
- */
-void request_init(struct repl_request *rq, struct replication *r,
-		  struct bio *bio)
-{
-	/* Nobody polls for what the worker submits, nor for parts. */
-	bio->bi_opf &= ~REQ_POLLED;
-
-	rq->pair = r->pair;
-	rq->sector = bio->bi_iter.bi_sector;
-	rq->sectors = bio_sectors(bio);
-	rq->done = 0;
-	atomic_set(&rq->pending, 1);
-	rq->status = BLK_STS_OK;
-	rq->route = STAGE_NONE;
-	rq->step = 0;
-	rq->class = ERROR_SECONDARY;
-	rq->is_view = r->is_view;
-	rq->counted = false;
-	rq->entered = false;
-	rq->to_active = false;
-	rq->tracked = false;
-	rq->saving = false;
-	rq->track[0].bucket = NULL;
-	rq->track[1].bucket = NULL;
-	rq->leaf = NULL;
-	INIT_LIST_HEAD(&rq->granted);
-}
-
-/**
- * request_admit - count a request in, unless newcomers are deferred
- * @rq: a request that is not counted
- *
- * Process context, does not sleep.
- *
- * Return: 0 if it may be routed; -EBUSY if it must be parked; -EIO if it is
- * fenced off, counted or not.
- */
-int request_admit(struct repl_request *rq)
-{
-	struct pair *pair = rq->pair;
-
-	/* A fence is not waited for, nor does who runs into it delay a drain. */
-	if (!rq->is_view && READ_ONCE(pair->fenced))
-		return -EIO;
-
-	rq->releases = READ_ONCE(pair->releases);
-	rq->counted = true;
-	pair_count_in(pair);
-	/* Look again: who set the fence now counts on seeing us or stopping us. */
-	if (!rq->is_view && READ_ONCE(pair->fenced))
-		return -EIO;
-	/* Acquire pairs with pair_undefer(). */
-	if (likely(!smp_load_acquire(&pair->deferring)))
-		return 0;
-	return -EBUSY;
-}
 
 /**
  * request_count_out - the request is not under way any more

@@ -451,12 +451,86 @@ static inline sector_t request_end(struct repl_request *rq)
 	return rq->sector + rq->sectors;
 }
 
+/* What every request does on its way in; here, since each instruction counts. */
+
+/**
+ * pair_count_in - count something in that must be drained
+ * @pair: the pair
+ *
+ * Any context. Followed by a full barrier.
+ */
+static inline void pair_count_in(struct pair *pair)
+{
+	this_cpu_inc(pair->inflight->in);
+	/* Counted before anything is looked at: pairs with pair_defer(). */
+	smp_mb();
+}
+
+/**
+ * request_init - fill in the per-bio data
+ * @rq: the request
+ * @r: its target
+ * @bio: its bio, after dm_accept_partial_bio()
+ */
+static inline void request_init(struct repl_request *rq, struct replication *r,
+				struct bio *bio)
+{
+	/* Nobody polls for what the worker submits, nor for parts. */
+	bio->bi_opf &= ~REQ_POLLED;
+
+	rq->pair = r->pair;
+	rq->sector = bio->bi_iter.bi_sector;
+	rq->sectors = bio_sectors(bio);
+	rq->done = 0;
+	atomic_set(&rq->pending, 1);
+	rq->status = BLK_STS_OK;
+	rq->route = STAGE_NONE;
+	rq->step = 0;
+	rq->class = ERROR_SECONDARY;
+	rq->is_view = r->is_view;
+	rq->counted = false;
+	rq->entered = false;
+	rq->to_active = false;
+	rq->tracked = false;
+	rq->saving = false;
+	rq->track[0].bucket = NULL;
+	rq->track[1].bucket = NULL;
+	rq->leaf = NULL;
+	INIT_LIST_HEAD(&rq->granted);
+}
+
+/**
+ * request_admit - count a request in, unless newcomers are deferred
+ * @rq: a request that is not counted
+ *
+ * Process context, does not sleep.
+ *
+ * Return: 0 if it may be routed; -EBUSY if it must be parked; -EIO if it is
+ * fenced off, counted or not.
+ */
+static inline int request_admit(struct repl_request *rq)
+{
+	struct pair *pair = rq->pair;
+
+	/* A fence is not waited for, nor does who runs into it delay a drain. */
+	if (!rq->is_view && READ_ONCE(pair->fenced))
+		return -EIO;
+
+	rq->releases = READ_ONCE(pair->releases);
+	rq->counted = true;
+	pair_count_in(pair);
+	/* Look again: who set the fence now counts on seeing us or stopping us. */
+	if (!rq->is_view && READ_ONCE(pair->fenced))
+		return -EIO;
+	/* Acquire pairs with pair_undefer(). */
+	if (likely(!smp_load_acquire(&pair->deferring)))
+		return 0;
+	return -EBUSY;
+}
+
 /* dm-replication-request.c */
 extern const char * const stage_names[NR_STAGES];
 extern const char * const error_names[NR_ERROR_CLASSES];
-void request_init(struct repl_request *rq, struct replication *r,
-		  struct bio *bio);
-int request_admit(struct repl_request *rq);
 void request_count_out(struct repl_request *rq);
 int request_park(struct repl_request *rq);
 void request_continue(struct repl_request *rq);
@@ -473,7 +547,6 @@ int pair_start_worker(struct pair *pair,
 void pair_stop_worker(struct pair *pair);
 void pair_note_newcomer(struct pair *pair);
 void pair_serve_ready(struct pair *pair);
-void pair_count_in(struct pair *pair);
 void pair_count_out(struct pair *pair);
 void pair_defer(struct pair *pair);
 int pair_drain(struct pair *pair, unsigned long deadline);

@@ -33,14 +33,19 @@ topic_sizes()
 	unpair p
 }
 
-# What a replication stream does.
+# What a replication stream does: after a checkpoint, and (cold) while the pool
+# still has to get its pages, which this kernel fills with zeroes.
 our_streams()
 {
-	local bs
+	local bs n what
 
 	for bs in 64k 1m; do
-		msg p checkpoint
-		io_row ours origin-first-write "$ORIGIN" write "$bs" 16 "$(requests_of "$bs")"
+		n=$(requests_of "$bs")
+		for what in origin-first-write-cold origin-first-write; do
+			[ "$what" = origin-first-write ] || sleep 3
+			msg p checkpoint
+			io_row ours "$what" "$ORIGIN" write "$bs" 16 "$n"
+		done
 	done
 }
 
