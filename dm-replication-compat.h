@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * dm-replication: the one kernel call whose form depends on the kernel. Kbuild
- * looks into the headers and defines HAVE_BDEV_FILE_OPEN_BY_DEV.
+ * dm-replication: the kernel calls whose form depends on the kernel. Kbuild
+ * looks into the headers and defines HAVE_BDEV_FILE_OPEN_BY_DEV and
+ * HAVE_HRTIMER_SETUP.
  */
 #ifndef DM_REPLICATION_COMPAT_H
 #define DM_REPLICATION_COMPAT_H
 
 #include <linux/blkdev.h>
 #include <linux/file.h>
+#include <linux/hrtimer.h>
 
 #ifdef HAVE_BDEV_FILE_OPEN_BY_DEV
 static inline void *compat_open_bdev(dev_t dev)
@@ -30,6 +32,20 @@ static inline void *compat_open_bdev(dev_t dev)
 static inline void compat_close_bdev(void *opened)
 {
 	blkdev_put(opened, FMODE_READ);
+}
+#endif
+
+#ifdef HAVE_HRTIMER_SETUP
+#define compat_hrtimer_setup	hrtimer_setup
+#else
+typedef enum hrtimer_restart hrtimer_fn(struct hrtimer *timer);
+
+static inline void compat_hrtimer_setup(struct hrtimer *timer,
+					hrtimer_fn *function, clockid_t clock,
+					enum hrtimer_mode mode)
+{
+	hrtimer_init(timer, clock, mode);
+	timer->function = function;
 }
 #endif
 

@@ -630,7 +630,7 @@ static void announce(struct capture *c, unsigned int n)
 	unsigned long flags;
 
 	spin_lock_irqsave(&b->lock, flags);
-	/* Saved meanwhile, from somewhere in it on: the rest has its turn. */
+	/* Others may have saved some meanwhile: what is left in a row. */
 	if (overlay_unsaved(&pair->overlay, c->leaf, c->index, c->first,
 			    c->first + n, &c->n) != c->first)
 		c->n = 0;

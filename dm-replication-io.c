@@ -15,10 +15,10 @@
  * route_map() admits a request, then routes it by the stage of routing and by
  * what it is; the table below says where to. A request that must come back
  * (it was parked, memory was short, something had to be waited for) is routed
- * again from the beginning by the worker, route_again(); what it has passed is
- * noted in the request. A bio is remapped whole if all of it goes to one
- * place; else it is cut into runs, each a clone of its own, and ends when the
- * last of them has.
+ * again from the beginning by route_again(), in the worker or in the map of a
+ * newcomer; what it has passed is noted in the request. A bio is remapped whole
+ * if all of it goes to one place; else it is cut into runs, each a clone of its
+ * own, and ends when the last of them has.
  *
  * In map memory is asked for with GFP_NOWAIT. What fails goes to the worker,
  * which may wait: the clones come from a mempool whose elements come back from

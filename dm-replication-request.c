@@ -12,6 +12,7 @@
 #include <linux/sched/signal.h>
 
 #include "dm-replication.h"
+#include "dm-replication-compat.h"
 
 /**
  * DOC: admission, drain, parking
@@ -324,9 +325,9 @@ static int work(void *data)
  * it is waited for no longer than PATIENCE_NS: then a timer wakes the worker.
  *
  * A newcomer routes with GFP_NOWAIT; what cannot be had goes to the worker, so
- * nothing waits in map. What it submits goes to secondary, below the device
- * that is being mapped to, so block core takes it off the task's list before
- * anything of ours.
+ * nothing waits in map. What it submits, be it the view's or the origin's, goes
+ * to the devices below, so block core takes it off the task's list before
+ * anything that is still to be mapped.
  */
 #define STREAM_NS	(100 * NSEC_PER_USEC)
 #define PATIENCE_NS	(50 * NSEC_PER_USEC)
@@ -417,8 +418,8 @@ int pair_start_worker(struct pair *pair,
 {
 	struct task_struct *worker;
 
-	hrtimer_init(&pair->patience, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	pair->patience.function = be_patient;
+	compat_hrtimer_setup(&pair->patience, be_patient, CLOCK_MONOTONIC,
+			     HRTIMER_MODE_REL);
 	pair->stream_cpu = -1;
 	pair->route_again = route_again;
 	worker = kthread_run(work, pair, "dm_repl/%s", pair->name);

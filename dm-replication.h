@@ -35,7 +35,8 @@
  *          which request_continue() hands the request.
  * wait     an origin write that waits (for a capture, for pages, for tracked
  *          reads) stays counted and sleeps nowhere: rq->pending counts what it
- *          waits for, and who brings that to zero hands it to the worker.
+ *          waits for, and who brings that to zero hands it to the worker, or
+ *          leaves it to the next newcomer (request_put_soon()).
  * end_io   leaves its lists, sets its bits, records its error, counts out.
  *
  * Locks, outermost first:
