@@ -30,6 +30,10 @@
  * No bit is ever set on a block that had none, so what is to be committed only
  * shrinks, and the walk ends under any load.
  *
+ * With metadata the leaves that are done are made empty some at a time: their
+ * copies are flushed, their records are written empty, and only then are the
+ * bits in memory cleared. See dm-replication-metadata.c.
+ *
  * An error leaves the bits of its leaf as they are: failover_failed, and the
  * next failover goes on with what is left.
  */
@@ -46,6 +50,7 @@
  * @sectors: how much is to be copied
  * @pending: copies in flight, plus one while they are being started
  * @failed: one of them failed
+ * @recorded: the metadata says that the leaf is empty, and it is
  */
 struct slot {
 	struct pair *pair;
@@ -54,6 +59,7 @@ struct slot {
 	unsigned int sectors;
 	atomic_t pending;
 	bool failed;
+	bool recorded;
 };
 
 static void slot_put(struct slot *slot)
@@ -200,6 +206,8 @@ static void copy_leaf(struct slot *slot)
 			run = held ?: hidden_run(slot, sector, run);
 			if (!held)
 				copy_extent(slot, pair->hidden, sector, run);
+		} else if (class == OVERLAY_LOST) {
+			slot_error(slot, sector, -EILSEQ);
 		}
 		cond_resched();
 	}
@@ -212,7 +220,7 @@ static void retire_leaf(struct slot *slot)
 	LIST_HEAD(pages);
 	unsigned int n;
 
-	if (!slot->failed) {
+	if (!slot->failed && !slot->recorded) {
 		n = cow_collect(pair, slot->leaf, &pages);
 		overlay_clear_leaf(&pair->overlay, slot->index, slot->leaf);
 		cow_retire(pair, &pages, n);
@@ -265,6 +273,34 @@ static struct slot *free_slot(struct walk *w)
 	return NULL;
 }
 
+/* With metadata: make all leaves empty whose copies have ended, on disk first. */
+static void record_finished(struct walk *w)
+{
+	struct slot *slots[NR_SLOTS];
+	struct leaf *leaves[NR_SLOTS];
+	unsigned long indexes[NR_SLOTS];
+	unsigned int i, n = 0;
+	int r;
+
+	for (i = 0; i < NR_SLOTS; i++) {
+		if (!w->slots[i].leaf || atomic_read(&w->slots[i].pending))
+			continue;
+		/* Copies end before the look; pairs with slot_put(). */
+		smp_rmb();
+		if (w->slots[i].failed)
+			continue;
+		slots[n] = &w->slots[i];
+		leaves[n] = slots[n]->leaf;
+		indexes[n] = slots[n]->index;
+		n++;
+	}
+	r = metadata_clear_leaves(w->pair->metadata, leaves, indexes, n);
+	for (i = 0; i < n; i++) {
+		slots[i]->recorded = !r;
+		slots[i]->failed = r;
+	}
+}
+
 /* No leaf waits for another one's copies: each is unlocked when its own end. */
 static void retire_finished(struct walk *w)
 {
@@ -273,6 +309,8 @@ static void retire_finished(struct walk *w)
 	while ((slot = finished_slot(w))) {
 		/* Copies end before the bits go; pairs with slot_put(). */
 		smp_rmb();
+		if (w->pair->metadata && !slot->failed && !slot->recorded)
+			record_finished(w);
 		retire_leaf(slot);
 		w->failed |= slot->failed;
 		slot->leaf = NULL;
@@ -309,6 +347,7 @@ static void begin_leaf(struct walk *w, struct slot *slot, struct leaf *leaf,
 	slot->index = w->index;
 	slot->failed = false;
 	slot->sectors = sectors;
+	slot->recorded = false;
 	atomic_set(&slot->pending, 1);
 	w->busy++;
 	w->sectors += sectors;
@@ -419,6 +458,20 @@ static bool flush_secondary(struct pair *pair)
 	return !r;
 }
 
+/* The superblock says done, and the epoch to which end_commit() goes. */
+static bool record_done(struct pair *pair)
+{
+	struct metadata_state s;
+
+	if (!pair->metadata)
+		return true;
+	s = metadata_state(pair->metadata);
+	s.stage = STAGE_DONE;
+	s.epoch = pair->overlay.epoch + 1;
+	s.fenced = true;
+	return !metadata_write(pair->metadata, &s);
+}
+
 /*
  * Every bit is clear, so the epoch may change beside admitted requests: empty
  * before, empty after. But if active and hidden are to be discarded, no view
@@ -466,7 +519,7 @@ static void do_commit(struct work_struct *work)
 	/* The parked go first: copies would crowd them out. */
 	usleep_range(500, 1000);
 
-	done = walk_leaves(pair) && flush_secondary(pair);
+	done = walk_leaves(pair) && flush_secondary(pair) && record_done(pair);
 	/* Before the stage, after which the next failover may come. */
 	WRITE_ONCE(c->running, false);
 	wake_up(&c->wait);

@@ -24,6 +24,7 @@
  *
  * With hold_mib 0 (or where no slots could be had) the pages go to hidden
  * before they are published, and the saved bits are all that is published.
+ * With metadata they do so, too, and then their record is written.
  *
  * Over the limit, held pages are spilled: written to hidden, oldest first,
  * with their neighbours; then their slots are cleared, and after an RCU grace
@@ -75,6 +76,7 @@ struct held {
  * struct capture - a run of pages that is being read
  * @list: on its bucket's captures
  * @through: on cow->through
+ * @save: has the record written
  * @owner: the write that started it
  * @leaf: the leaf of the pages
  * @index: the leaf's stretch
@@ -87,6 +89,7 @@ struct held {
 struct capture {
 	struct list_head list;
 	struct llist_node through;
+	struct metadata_save save;
 	struct repl_request *owner;
 	struct leaf *leaf;
 	unsigned long index;
@@ -528,22 +531,53 @@ static void finish_capture(struct capture *c)
 static void capture_failed(struct capture *c, enum error_class class,
 			   blk_status_t status)
 {
-	pair_record_error(c->owner->pair, class, blk_status_to_errno(status),
-			  page_sector(c->index, c->first));
+	if (class != ERROR_METADATA)	/* that is recorded already */
+		pair_record_error(c->owner->pair, class,
+				  blk_status_to_errno(status),
+				  page_sector(c->index, c->first));
 	cow_deny(c->owner, status);
+	finish_capture(c);
+}
+
+/* The record says that hidden has the pages. */
+static void capture_recorded(struct metadata_save *save, blk_status_t status,
+			     enum error_class class)
+{
+	struct capture *c = container_of(save, struct capture, save);
+
+	if (status) {
+		capture_failed(c, class, status);
+		return;
+	}
+	publish(c, false);
 	finish_capture(c);
 }
 
 static void capture_written(struct bio *bio)
 {
 	struct capture *c = container_of(bio, struct capture, bio);
+	struct metadata *m = c->owner->pair->metadata;
 
 	if (bio->bi_status) {
 		capture_failed(c, ERROR_SPILL, bio->bi_status);
 		return;
 	}
+	if (m) {
+		c->save.index = c->index;
+		c->save.first = c->first;
+		c->save.n = c->n;
+		c->save.done = capture_recorded;
+		metadata_save(m, &c->save);
+		return;
+	}
 	publish(c, false);
 	finish_capture(c);
+}
+
+/* Whether captures may stay in memory: not what must outlive a crash. */
+static bool may_hold(struct pair *pair)
+{
+	return READ_ONCE(pair->cow.limit) && !pair->metadata;
 }
 
 static void capture_read(struct bio *bio)
@@ -555,7 +589,7 @@ static void capture_read(struct bio *bio)
 		capture_failed(c, ERROR_CAPTURE, bio->bi_status);
 		return;
 	}
-	if (READ_ONCE(cow->limit) &&
+	if (may_hold(c->owner->pair) &&
 	    overlay_has_slots(c->leaf, c->first, c->n)) {
 		publish(c, true);
 		finish_capture(c);
@@ -764,7 +798,7 @@ static int scan_range(struct repl_request *rq, struct scan *scan)
 		page = (sector - base) >> COW_PAGE_SHIFT;
 		end = (stop - base + COW_PAGE_SECTORS - 1) >> COW_PAGE_SHIFT;
 		r = overlay_get(&pair->overlay, sector,
-				READ_ONCE(pair->cow.limit) ? end - page : 0,
+				may_hold(pair) ? end - page : 0,
 				scan->gfp, &leaf);
 		if (!r)
 			r = scan_leaf(rq, leaf, base >> STRETCH_SHIFT, page,
@@ -772,6 +806,14 @@ static int scan_range(struct repl_request *rq, struct scan *scan)
 		sector = stop;
 	}
 	return min(r, 0);
+}
+
+/* The view was given up. Return: 0 or -EINPROGRESS, as cow_save(). */
+static int settled(struct repl_request *rq)
+{
+	struct metadata *m = rq->pair->metadata;
+
+	return !m || metadata_settled(m, rq) ? 0 : -EINPROGRESS;
 }
 
 /**
@@ -795,7 +837,7 @@ int cow_save(struct repl_request *rq, gfp_t gfp)
 		r = blk_status_to_errno(rq->status);
 		if (r || READ_ONCE(rq->pair->route) == STAGE_INVALID) {
 			give_back_granted(rq);
-			return r;
+			return r ?: settled(rq);
 		}
 		if (rq->saving)
 			return 0;

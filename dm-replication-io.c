@@ -142,8 +142,18 @@ static void part_done(struct repl_request *rq, blk_status_t status)
 	if (!atomic_dec_and_test(&rq->pending))
 		return;
 	rq->class = NR_ERROR_CLASSES;	/* the parts' errors are recorded */
+	if (rq->fua && !rq->status) {
+		metadata_sync(rq->pair->metadata, rq);
+		return;
+	}
 	bio->bi_status = rq->status;
 	bio_endio(bio);
+}
+
+static void set_run_active(struct pair *pair, sector_t sector, unsigned int n)
+{
+	if (overlay_set_active(&pair->overlay, sector, n) && pair->metadata)
+		metadata_mark(pair->metadata, sector, n);
 }
 
 static void end_run(struct bio *clone)
@@ -156,8 +166,7 @@ static void end_run(struct bio *clone)
 		pair_record_error(rq->pair, run->class,
 				  blk_status_to_errno(status), run->sector);
 	else if (run->to_active)
-		overlay_set_active(&rq->pair->overlay, run->sector,
-				   run->sectors);
+		set_run_active(rq->pair, run->sector, run->sectors);
 	bio_put(clone);
 	part_done(rq, status);
 }
@@ -195,7 +204,7 @@ static int send_run(struct repl_request *rq, struct bio *bio,
 		bdev = pair->secondary;
 		blame = ERROR_SECONDARY;
 	}
-	if (n == rq->sectors) {
+	if (n == rq->sectors && !rq->fua) {
 		rq->to_active = rq->entered && class == OVERLAY_ACTIVE;
 		return remap(rq, bio, bdev, blame);
 	}
@@ -210,7 +219,7 @@ static int send_run(struct repl_request *rq, struct bio *bio,
 	run->sector = rq->sector + rq->done;
 	run->sectors = n;
 	run->class = blame;
-	run->to_active = rq->entered && class == OVERLAY_ACTIVE;
+	run->to_active = (rq->entered || rq->fua) && class == OVERLAY_ACTIVE;
 	atomic_inc(&rq->pending);
 	rq->done += n;
 	submit_bio_noacct(clone);
@@ -253,6 +262,15 @@ static bool must_track(struct repl_request *rq, enum overlay_class class)
 	       !rq->tracked;
 }
 
+/* What is there is not known: the record of the stretch was damaged. */
+static int lost_read(struct repl_request *rq)
+{
+	pair_record_error(rq->pair, ERROR_METADATA, -EILSEQ,
+			  rq->sector + rq->done);
+	part_done(rq, BLK_STS_IOERR);
+	return DM_MAPIO_SUBMITTED;
+}
+
 /*
  * A read of which parts may lie in different places. Return: as target methods
  * do, or -ENOMEM: the worker goes on from rq->done.
@@ -270,6 +288,8 @@ static noinline int view_read_parts(struct repl_request *rq, struct bio *bio,
 			rq->done += copied;
 			continue;
 		}
+		if (class == OVERLAY_LOST)
+			return lost_read(rq);
 		if (must_track(rq, class)) {
 			request_track(rq);	/* and look again */
 			continue;
@@ -335,9 +355,16 @@ static int view_read(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 	case OVERLAY_SAVED:
 		return remap(rq, bio, rq->pair->hidden, ERROR_SPILL);
 	case OVERLAY_MIXED:
+	case OVERLAY_LOST:
 		break;
 	}
 	return view_read_parts(rq, bio, gfp);
+}
+
+/* A FUA write to active is durable when its active bits are. */
+static bool must_be_durable(struct repl_request *rq, struct bio *bio)
+{
+	return (bio->bi_opf & REQ_FUA) && rq->pair->metadata;
 }
 
 static int view_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
@@ -353,6 +380,13 @@ static int view_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 		rq->leaf = NULL;	/* not ours: it may come back elsewhere */
 		return r;
 	}
+	if (must_be_durable(rq, bio)) {
+		rq->fua = true;
+		r = send_run(rq, bio, OVERLAY_ACTIVE, rq->sectors, gfp);
+		if (r == DM_MAPIO_SUBMITTED)
+			part_done(rq, BLK_STS_OK);
+		return r;
+	}
 	rq->to_active = true;
 	return remap(rq, bio, rq->pair->active, ERROR_ACTIVE);
 }
@@ -361,11 +395,16 @@ static int view_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 static void set_active(struct repl_request *rq)
 {
 	struct overlay *o = &rq->pair->overlay;
+	struct metadata *m = rq->pair->metadata;
+	bool fresh;
 
 	if (rq->leaf)
-		overlay_set_active_in(o, rq->leaf, rq->sector, rq->sectors);
+		fresh = overlay_set_active_in(o, rq->leaf, rq->sector,
+					      rq->sectors);
 	else
-		overlay_set_active(o, rq->sector, rq->sectors);
+		fresh = overlay_set_active(o, rq->sector, rq->sectors);
+	if (m && fresh)
+		metadata_mark(m, rq->sector, rq->sectors);
 }
 
 /* Counted out of the leaves; the commit may have been waiting for that. */
@@ -385,6 +424,7 @@ static noinline int view_write_blockwise(struct repl_request *rq,
 	bool overlaid;
 	int r;
 
+	rq->fua = must_be_durable(rq, bio);
 	if (!rq->entered) {
 		rq->entered = true;
 		if (!overlay_enter(o, rq->sector, rq->sectors)) {
@@ -411,6 +451,10 @@ static int view_flush(struct repl_request *rq, struct bio *bio, enum way way)
 {
 	bool second = dm_bio_get_target_bio_nr(bio);
 
+	if (!second && way != WAY_SECONDARY && rq->pair->metadata) {
+		metadata_sync(rq->pair->metadata, rq);
+		return -EINPROGRESS;
+	}
 	if (!second && way != WAY_SECONDARY)
 		return remap(rq, bio, rq->pair->active, ERROR_ACTIVE);
 	if (second && way != WAY_FLUSH_ACTIVE)
@@ -496,6 +540,10 @@ static int take_way(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 			return view_flush(rq, bio, way);
 		if (kind == VIEW_DISCARD)
 			return view_discard(rq, bio);
+		if (kind == ORIGIN_WRITE && rq->route == STAGE_INVALID &&
+		    rq->pair->metadata &&
+		    !metadata_settled(rq->pair->metadata, rq))
+			return -EINPROGRESS;
 		return pass_to_secondary(rq, bio);
 	case WAY_FLUSH_ACTIVE:
 	case WAY_FLUSH_BOTH:

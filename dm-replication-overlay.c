@@ -142,6 +142,7 @@ static void free_leaf(struct rcu_head *rcu, struct kmem_cache *cache)
 
 	for (i = 0; i < NR_SLOT_ARRAYS; i++)
 		kfree(leaf->slots[i]);
+	kfree(leaf->durable);
 	kmem_cache_free(cache, leaf);
 }
 
@@ -269,6 +270,9 @@ static int renew_leaf(struct overlay *o, struct leaf *leaf)
 	} else if (leaf->epoch != o->epoch) {
 		bitmap_zero(leaf->saved, LEAF_PAGES);
 		bitmap_zero(leaf->active, leaf_bits(o->block_shift));
+		if (leaf->durable)
+			bitmap_zero(leaf->durable, leaf_bits(o->block_shift));
+		leaf->lost = false;
 		/* A write that outlived its commit's end may have left these. */
 		atomic_set(&leaf->writers, 0);
 		leaf->locked = false;
@@ -327,6 +331,20 @@ static int get_slots(struct overlay *o, void ***array, gfp_t gfp)
 	return 0;
 }
 
+static int get_durable(struct overlay *o, struct leaf *leaf, gfp_t gfp)
+{
+	unsigned long *bits;
+
+	if (READ_ONCE(leaf->durable))
+		return 0;
+	bits = bitmap_zalloc(leaf_bits(o->block_shift), gfp);
+	if (!bits)
+		return -ENOMEM;
+	if (cmpxchg(&leaf->durable, NULL, bits))
+		bitmap_free(bits);	/* somebody else was faster */
+	return 0;
+}
+
 /**
  * overlay_get - get the leaf in which the caller will set bits
  * @o: the overlay
@@ -348,6 +366,8 @@ int overlay_get(struct overlay *o, sector_t sector, unsigned int slots,
 
 	gfp |= __GFP_NOWARN;
 	r = get_leaf(o, sector >> STRETCH_SHIFT, gfp, found);
+	if (!r && o->durable)
+		r = get_durable(o, *found, gfp);
 	if (r || !slots)
 		return r;
 	for (i = page >> SLOTS_SHIFT; !r && i << SLOTS_SHIFT < end; i++)
@@ -423,7 +443,7 @@ static enum overlay_class classify_leaf(struct overlay *o, struct leaf *leaf,
 	smp_rmb();
 	end = ((at + n - 1) >> COW_PAGE_SHIFT) + 1;
 	stop = find_next_bit(leaf->saved, end, page);
-	class = OVERLAY_NONE;
+	class = leaf->lost ? OVERLAY_LOST : OVERLAY_NONE;
 	if (stop == page) {
 		stop = find_next_zero_bit(leaf->saved, end, page);
 		class = OVERLAY_SAVED;
@@ -462,7 +482,7 @@ enum overlay_class overlay_look(struct overlay *o, struct leaf *leaf,
 			((at + n - 1) >> COW_PAGE_SHIFT) - page + 1);
 	if (all)
 		return all > 0 ? OVERLAY_SAVED : OVERLAY_MIXED;
-	return OVERLAY_NONE;
+	return leaf->lost ? OVERLAY_LOST : OVERLAY_NONE;
 }
 
 /**
@@ -569,7 +589,9 @@ static bool has_active(struct overlay *o, struct leaf *leaf, unsigned int page,
  * @n: how many there are in a row
  *
  * Not those that are saved, nor those of which the view has written all:
- * nobody can read their old data again in this epoch. Any context.
+ * nobody can read their old data again in this epoch. But if the overlay is
+ * durable the active bits may not be yet, and after a crash the old data would
+ * be needed. Any context.
  *
  * Return: the first one's number, or @end with *@n 0.
  */
@@ -582,10 +604,10 @@ unsigned int overlay_unsaved(struct overlay *o, struct leaf *leaf,
 	for (;;) {
 		page = find_next_zero_bit(leaf->saved, end, page);
 		*n = 0;
-		if (page >= end)
+		if (leaf->lost || page >= end)
 			return end;
 		stop = find_next_bit(leaf->saved, end, page);
-		if (!has_active(o, leaf, page, stop)) {
+		if (o->durable || !has_active(o, leaf, page, stop)) {
 			*n = stop - page;
 			return page;
 		}
@@ -675,8 +697,10 @@ static unsigned int set_bits(unsigned long *map, unsigned int start,
  * @n: its sectors
  *
  * Any context. The data is in active.
+ *
+ * Return: true if a bit was set that was not set before.
  */
-void overlay_set_active_in(struct overlay *o, struct leaf *leaf,
+bool overlay_set_active_in(struct overlay *o, struct leaf *leaf,
 			   sector_t sector, unsigned int n)
 {
 	unsigned int at = sector & (STRETCH_SECTORS - 1), fresh;
@@ -685,6 +709,7 @@ void overlay_set_active_in(struct overlay *o, struct leaf *leaf,
 			 n >> o->block_shift);
 	if (fresh)
 		atomic64_add((u64)fresh << o->block_shift, &o->active);
+	return fresh;
 }
 
 /**
@@ -695,21 +720,25 @@ void overlay_set_active_in(struct overlay *o, struct leaf *leaf,
  *
  * Any context. The leaves were got with overlay_get() before the write left,
  * and the data is in active.
+ *
+ * Return: true if a bit was set that was not set before.
  */
-void overlay_set_active(struct overlay *o, sector_t sector, unsigned int n)
+bool overlay_set_active(struct overlay *o, sector_t sector, unsigned int n)
 {
 	struct leaf *leaf;
 	unsigned int part;
+	bool fresh = false;
 
 	while (n) {
 		part = min_t(unsigned int, n, STRETCH_SECTORS -
 			     (sector & (STRETCH_SECTORS - 1)));
 		leaf = overlay_find(o, sector);
 		if (!WARN_ON_ONCE(!leaf))
-			overlay_set_active_in(o, leaf, sector, part);
+			fresh |= overlay_set_active_in(o, leaf, sector, part);
 		sector += part;
 		n -= part;
 	}
+	return fresh;
 }
 
 /**
@@ -877,7 +906,7 @@ struct leaf *overlay_next(struct overlay *o, unsigned long *index)
 	rcu_read_lock();
 	leaf = xa_find(&o->leaves, index, ULONG_MAX, XA_PRESENT);
 	while (leaf && !(leaf_is_current(o, leaf) &&
-			 (!bitmap_empty(leaf->saved, LEAF_PAGES) ||
+			 (leaf->lost || !bitmap_empty(leaf->saved, LEAF_PAGES) ||
 			  !bitmap_empty(leaf->active,
 					leaf_bits(o->block_shift)))))
 		leaf = xa_find_after(&o->leaves, index, ULONG_MAX, XA_PRESENT);
@@ -1025,4 +1054,122 @@ void overlay_clear_leaf(struct overlay *o, unsigned long index,
 	sectors = clear_bits(leaf->active, leaf_bits(o->block_shift)) <<
 		  o->block_shift;
 	atomic64_sub(sectors, &o->active);
+	if (leaf->durable)
+		clear_bits(leaf->durable, leaf_bits(o->block_shift));
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Leaves that are kept on a disk, too
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * overlay_export - what a leaf's record must hold
+ * @o: the overlay
+ * @index: the leaf's stretch
+ * @active: the active bits that are durable
+ * @saved: the saved bits
+ *
+ * Called by who makes bits durable only. Both arrays come zeroed; they are
+ * left so if there is no leaf of the present epoch.
+ *
+ * Return: true if the leaf is a lost one.
+ */
+bool overlay_export(struct overlay *o, unsigned long index, u64 *active,
+		    u64 *saved)
+{
+	struct leaf *leaf;
+	bool lost = false;
+
+	rcu_read_lock();
+	leaf = find_leaf(o, index);
+	if (leaf) {
+		bitmap_to_arr64(saved, leaf->saved, LEAF_PAGES);
+		if (leaf->durable)
+			bitmap_to_arr64(active, leaf->durable,
+					leaf_bits(o->block_shift));
+		lost = leaf->lost;
+	}
+	rcu_read_unlock();
+	return lost;
+}
+
+/**
+ * overlay_export_active - the active bits as they are now
+ * @o: the overlay
+ * @index: the leaf's stretch
+ * @active: the bits
+ *
+ * Return: false if there is no leaf of the present epoch.
+ */
+bool overlay_export_active(struct overlay *o, unsigned long index, u64 *active)
+{
+	struct leaf *leaf;
+
+	rcu_read_lock();
+	leaf = find_leaf(o, index);
+	if (leaf)
+		bitmap_to_arr64(active, leaf->active,
+				leaf_bits(o->block_shift));
+	rcu_read_unlock();
+	return leaf;
+}
+
+/**
+ * overlay_keep_active - these active bits are durable now
+ * @o: the overlay
+ * @index: the leaf's stretch
+ * @active: what its record holds
+ */
+void overlay_keep_active(struct overlay *o, unsigned long index,
+			 const u64 *active)
+{
+	struct leaf *leaf;
+
+	rcu_read_lock();
+	leaf = find_leaf(o, index);
+	if (leaf && leaf->durable)
+		bitmap_from_arr64(leaf->durable, active,
+				  leaf_bits(o->block_shift));
+	rcu_read_unlock();
+}
+
+/**
+ * overlay_import - make the leaf that a record describes
+ * @o: a durable overlay that nobody uses yet
+ * @index: the stretch
+ * @active: its active bits
+ * @saved: its saved bits
+ * @lost: the record was damaged: what is in neither set is not known
+ *
+ * May sleep.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int overlay_import(struct overlay *o, unsigned long index, const u64 *active,
+		   const u64 *saved, bool lost)
+{
+	unsigned int bits = leaf_bits(o->block_shift), last;
+	struct leaf *leaf;
+	u64 sectors;
+	int r;
+
+	r = overlay_get(o, (sector_t)index << STRETCH_SHIFT, 0, GFP_NOIO,
+			&leaf);
+	if (r)
+		return r;
+	leaf->lost = lost;
+	bitmap_from_arr64(leaf->saved, saved, LEAF_PAGES);
+	bitmap_from_arr64(leaf->active, active, bits);
+	bitmap_copy(leaf->durable, leaf->active, bits);
+
+	sectors = (u64)bitmap_weight(leaf->saved, LEAF_PAGES) << COW_PAGE_SHIFT;
+	last = find_last_bit(leaf->saved, LEAF_PAGES);
+	if (last < LEAF_PAGES)
+		sectors -= page_shortfall(o, index, last);
+	atomic64_add(sectors, &o->saved);
+	atomic64_add((u64)bitmap_weight(leaf->active, bits) << o->block_shift,
+		     &o->active);
+	return 0;
 }

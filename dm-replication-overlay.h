@@ -32,6 +32,7 @@ enum overlay_class {
 	OVERLAY_SAVED,		/* read the held page, else hidden */
 	OVERLAY_ACTIVE,		/* read active */
 	OVERLAY_MIXED,		/* not all the same: overlay_classify() tells */
+	OVERLAY_LOST,		/* nobody knows: the record was damaged */
 };
 
 /**
@@ -44,6 +45,8 @@ enum overlay_class {
  * @busy: claimed by the reclaimer, come back later (under @lock)
  * @locked: the commit works on this leaf (see overlay_enter())
  * @writers: view writes counted in while a commit may run
+ * @lost: what is in no set is not known (see overlay_import())
+ * @durable: the active bits that a record holds, or NULL: none
  * @rcu: frees the leaf after its last reader
  * @saved: a bit per cow page
  * @active: a bit per block
@@ -55,7 +58,9 @@ struct leaf {
 	bool dead;
 	bool busy;
 	bool locked;
+	bool lost;
 	atomic_t writers;
+	unsigned long *durable;
 	struct rcu_head rcu;
 	unsigned long saved[LEAF_PAGES / BITS_PER_LONG];
 	unsigned long active[];
@@ -67,6 +72,7 @@ struct leaf {
  * @epoch: the present epoch; changes only while no request is admitted
  * @sectors: length of the device
  * @block_shift: log2 of sectors per block: 0 or 3
+ * @durable: leaves are kept on a disk, too
  * @active: sectors in the active set
  * @saved: sectors in the saved set
  * @nr_leaves: leaves in memory, of any epoch
@@ -77,6 +83,7 @@ struct overlay {
 	unsigned long epoch;
 	sector_t sectors;
 	unsigned int block_shift;
+	bool durable;
 	atomic64_t active;
 	atomic64_t saved;
 	atomic_long_t nr_leaves;
@@ -110,8 +117,8 @@ unsigned int overlay_unsaved(struct overlay *o, struct leaf *leaf,
 bool overlay_has_slots(struct leaf *leaf, unsigned int page, unsigned int n);
 void *overlay_held(struct leaf *leaf, unsigned int page);
 
-void overlay_set_active(struct overlay *o, sector_t sector, unsigned int n);
-void overlay_set_active_in(struct overlay *o, struct leaf *leaf,
+bool overlay_set_active(struct overlay *o, sector_t sector, unsigned int n);
+bool overlay_set_active_in(struct overlay *o, struct leaf *leaf,
 			   sector_t sector, unsigned int n);
 void overlay_set_saved(struct overlay *o, struct leaf *leaf,
 		       unsigned long index, unsigned int page, unsigned int n);
@@ -132,5 +139,17 @@ void overlay_unlock_leaf(struct leaf *leaf);
 bool overlay_leaf_idle(struct leaf *leaf);
 void overlay_clear_leaf(struct overlay *o, unsigned long index,
 			struct leaf *leaf);
+
+/* What records hold: so many 64-bit words, whatever the block. */
+#define OVERLAY_SAVED_WORDS	(LEAF_PAGES / 64)
+#define OVERLAY_ACTIVE_WORDS	(STRETCH_SECTORS / 64)
+
+bool overlay_export(struct overlay *o, unsigned long index, u64 *active,
+		    u64 *saved);
+bool overlay_export_active(struct overlay *o, unsigned long index, u64 *active);
+void overlay_keep_active(struct overlay *o, unsigned long index,
+			 const u64 *active);
+int overlay_import(struct overlay *o, unsigned long index, const u64 *active,
+		   const u64 *saved, bool lost);
 
 #endif

@@ -6,6 +6,7 @@
  */
 
 #include <linux/ktime.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
@@ -483,14 +484,23 @@ static bool uses(struct replication *r, struct block_device *bdev)
 {
 	return same_disk(r->secondary->bdev, bdev) ||
 	       (r->is_view && (same_disk(r->active->bdev, bdev) ||
-			       same_disk(r->hidden->bdev, bdev)));
+			       same_disk(r->hidden->bdev, bdev) ||
+			       (r->metadata &&
+				same_disk(r->metadata->bdev, bdev))));
 }
 
 static bool share_a_device(struct replication *a, struct replication *b)
 {
 	return uses(a, b->secondary->bdev) ||
 	       (b->is_view && (uses(a, b->active->bdev) ||
-			       uses(a, b->hidden->bdev)));
+			       uses(a, b->hidden->bdev) ||
+			       (b->metadata && uses(a, b->metadata->bdev))));
+}
+
+static bool same_metadata(struct replication *a, struct replication *b)
+{
+	return (a->metadata ? a->metadata->bdev : NULL) ==
+	       (b->metadata ? b->metadata->bdev : NULL);
 }
 
 static bool same_devices(struct replication *a, struct replication *b)
@@ -508,6 +518,10 @@ static int check_reload(struct replication *r, struct replication *old)
 	if (r->is_view != old->is_view) {
 		r->ti->error = "A view and an origin cannot become each other";
 		return -EINVAL;
+	}
+	if (!same_metadata(r, old)) {
+		r->ti->error = "The metadata device of a view cannot change; remove the view first";
+		return -EBUSY;
 	}
 	if (!same_devices(r, old) &&
 	    (old->pair->starting || !is_at_rest(READ_ONCE(old->pair->stage)))) {
@@ -632,6 +646,23 @@ int pair_attach(struct replication *r, const char *group)
  *---------------------------------------------------------------------------
  */
 
+/*
+ * The view leaves, but will be found again where it was: meanwhile nothing may
+ * change secondary behind its back.
+ */
+static void leave_metadata(struct pair *pair, enum stage stage)
+{
+	metadata_close(pair->metadata);
+	pair->metadata = NULL;
+	pair->interrupted = false;
+	if (stage == STAGE_RUNNING || is_committing(pair)) {
+		WRITE_ONCE(pair->fenced, true);
+		DMINFO("%s: the view is removed in stage %s, its origin is fenced until it is back",
+		       pair->name, stage_names[stage]);
+	}
+	WRITE_ONCE(pair->in_doubt, false);
+}
+
 /* The view leaves: what only it knew is lost. */
 static void leave_view(struct pair *pair)
 {
@@ -645,7 +676,9 @@ static void leave_view(struct pair *pair)
 	pair_drain_forever(pair);
 	stage = READ_ONCE(pair->stage);
 	lost = atomic64_read(&pair->overlay.active);
-	if (stage == STAGE_FAILOVER_FAILED)
+	if (pair->metadata)
+		leave_metadata(pair, stage);
+	else if (stage == STAGE_FAILOVER_FAILED)
 		DMERR("%s: the view left a failed failover: lost %llu own, %llu saved sectors",
 		      pair->name, lost,
 		      (u64)atomic64_read(&pair->overlay.saved));
@@ -741,6 +774,83 @@ static void join_group(struct pair *pair, struct group *g)
 	list_add_tail(&pair->group_list, &member->group_list);
 }
 
+/* The stage that the superblock names becomes the pair's. */
+static void apply_state(struct pair *pair, const struct metadata_state *s)
+{
+	struct overlay *o = &pair->overlay;
+	bool fence = s->prepared || s->stage == STAGE_FAILOVER ||
+		     s->stage == STAGE_DONE;
+	enum stage stage = s->prepared ? STAGE_NONE : s->stage;
+
+	WRITE_ONCE(pair->in_doubt, s->prepared);
+	if (fence)
+		WRITE_ONCE(pair->fenced, true);
+	pair->interrupted = stage == STAGE_FAILOVER;
+	if (pair->interrupted)
+		WRITE_ONCE(pair->commit.to_commit, atomic64_read(&o->active) +
+			   atomic64_read(&o->saved));
+	if (s->since)
+		pair->stage_since = ktime_get_boottime_ns() -
+			(ktime_get_real_seconds() - s->since) * NSEC_PER_SEC;
+	pair_set_stage(pair, stage, stage);
+	/* The stage before the way is open: pairs with request_admit(). */
+	if (!fence)
+		smp_store_release(&pair->fenced, false);
+	if (s->prepared)
+		DMWARN("%s: whether its group has completed a transition is open until all its %u members are loaded",
+		       pair->name, s->prepared_members);
+}
+
+/* The view was here before. */
+static int find_state(struct pair *pair, struct replication *r)
+{
+	struct metadata_state s = metadata_state(pair->metadata);
+	int error;
+
+	s.clean = false;
+	s.guarded |= pair->guarded;
+	if (pair->rejoined && (s.stage == STAGE_DONE ||
+			       s.stage == STAGE_FAILOVER)) {
+		s.stage = STAGE_NONE;
+		s.fenced = false;
+		s.prepared = 0;
+		DMINFO("%s: its origin has rejoined", pair->name);
+	} else if (s.stage == STAGE_RUNNING && pair->origin && !pair->fenced) {
+		s.stage = STAGE_INVALID;
+		s.prepared = 0;
+		DMERR("%s: its origin was not fenced before the view was found: the view is invalid",
+		      pair->name);
+	}
+	error = metadata_write(pair->metadata, &s);
+	if (error)
+		return error;
+	pair->guarded = s.guarded;
+	apply_state(pair, &s);
+	return 0;
+}
+
+static int take_metadata(struct pair *pair, struct replication *r)
+{
+	struct metadata *m;
+	int error = 0;
+	bool found;
+
+	m = metadata_open(pair, r, &found);
+	if (IS_ERR(m))
+		return PTR_ERR(m);
+	pair->metadata = m;
+	if (found)
+		error = find_state(pair, r);
+	if (error) {
+		metadata_close(m);
+		pair->metadata = NULL;
+		overlay_exit(&pair->overlay);
+		return error;
+	}
+	pair->rejoined = false;
+	return 0;
+}
+
 /* Called with the pair's mutex, and its groups'. */
 static int take_view(struct pair *pair, struct replication *r)
 {
@@ -763,10 +873,15 @@ static int take_view(struct pair *pair, struct replication *r)
 	pair->active = r->active->bdev;
 	pair->hidden = r->hidden->bdev;
 	pair->secondary = r->secondary->bdev;
+	pair->guarded |= r->guarded && pair->view != r;
+	if (r->metadata && !pair->metadata) {
+		error = take_metadata(pair, r);
+		if (error)
+			return error;
+	}
 	if (pair->view != r) {
 		pair->tunables = r->tunables;
 		cow_set_limit(pair, r->tunables.hold_mib);
-		pair->guarded |= r->guarded;
 		join_group(pair, r->group);
 	}
 	pair->view = r;
@@ -812,6 +927,155 @@ static struct group *hold_group_of(struct pair *pair)
 	return g;
 }
 
+static unsigned int count_members(struct list_head *list)
+{
+	struct list_head *pos;
+	unsigned int n = 0;
+
+	list_for_each(pos, list)
+		n++;
+	return n;
+}
+
+/* Called with the group's mutex held, or for a pair without one. */
+static struct pair **list_pairs(struct replication *r, bool all,
+				unsigned int *n)
+{
+	struct pair **pairs, *pair;
+	struct group *g = all ? r->group : NULL;
+
+	*n = g ? count_members(&g->pairs) : 1;
+	/* A resume may wait for the group's mutex: no I/O for memory. */
+	pairs = kcalloc(max(*n, 1U), sizeof(*pairs), GFP_NOIO);
+	if (!pairs)
+		return NULL;
+	if (!g) {
+		pairs[0] = r->pair;
+		return pairs;
+	}
+	*n = 0;
+	list_for_each_entry(pair, &g->pairs, group_list)
+		pairs[(*n)++] = pair;
+	return pairs;
+}
+
+static void lock_pairs(struct replication *r, struct pair **pairs,
+		       unsigned int n)
+{
+	unsigned int i;
+
+	if (n == 1) {
+		mutex_lock(&pairs[0]->mutex);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		mutex_lock_nest_lock(&pairs[i]->mutex, &r->group->mutex);
+}
+
+static void unlock_pairs(struct pair **pairs, unsigned int n)
+{
+	while (n--)
+		mutex_unlock(&pairs[n]->mutex);
+}
+
+/*
+ * Called with the group's mutex and those of its pairs: if one member has
+ * completed the transition that others have only prepared, so do these; if all
+ * have only prepared it, none does.
+ * Return: 1 to complete, 0 to take back, -EAGAIN if it is not known.
+ */
+static int judge(struct pair **pairs, unsigned int n,
+		 const struct metadata_state *doubt)
+{
+	struct metadata_state s;
+	unsigned int i, prepared = 0;
+
+	for (i = 0; i < n; i++) {
+		if (!pairs[i]->metadata)
+			continue;
+		s = metadata_state(pairs[i]->metadata);
+		if (s.completed == doubt->prepared)
+			return 1;
+		prepared += s.prepared == doubt->prepared;
+	}
+	return prepared == doubt->prepared_members ? 0 : -EAGAIN;
+}
+
+static void settle_doubt(struct pair *pair, bool complete)
+{
+	struct metadata_state s = metadata_state(pair->metadata);
+
+	if (complete) {
+		s.stage = s.prepared_stage;
+		s.fenced = s.prepared_fenced;
+		s.completed = s.prepared;
+	}
+	s.prepared = 0;
+	if (complete && s.epoch != s.prepared_epoch) {
+		s.epoch = s.prepared_epoch;
+		s.since = ktime_get_real_seconds();
+	}
+	if (metadata_write(pair->metadata, &s))
+		return;
+	if (s.epoch != pair->overlay.epoch)
+		overlay_new_epoch(&pair->overlay);
+	DMINFO("%s: the last transition of its group is %s", pair->name,
+	       complete ? "completed" : "taken back");
+	apply_state(pair, &s);
+	follow_up(pair);
+}
+
+static void settle_all(struct pair **pairs, unsigned int n, u64 prepared,
+		       bool complete)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		if (pairs[i]->metadata && pairs[i]->in_doubt &&
+		    metadata_state(pairs[i]->metadata).prepared == prepared)
+			settle_doubt(pairs[i], complete);
+}
+
+/* Called with the pair's mutex: a failover found under way goes on. */
+static void resume_failover(struct pair *pair)
+{
+	if (!pair->interrupted || !pair->view || !pair->view->resumed)
+		return;
+	pair->interrupted = false;
+	DMINFO("%s: an interrupted failover goes on", pair->name);
+	pair_defer(pair);
+	queue_work(pair->slow_wq, &pair->open_work);
+	commit_start(pair);
+	follow_up(pair);
+}
+
+/* Called with the group's mutex. */
+static void settle_group(struct replication *r)
+{
+	struct metadata_state s;
+	struct pair **pairs;
+	unsigned int n, i;
+	int verdict;
+
+	pairs = list_pairs(r, true, &n);
+	if (!pairs)
+		return;
+	lock_pairs(r, pairs, n);
+	for (i = 0; i < n; i++) {
+		if (!pairs[i]->metadata || !pairs[i]->in_doubt)
+			continue;
+		s = metadata_state(pairs[i]->metadata);
+		verdict = judge(pairs, n, &s);
+		if (verdict < 0)
+			continue;
+		settle_all(pairs, n, s.prepared, verdict);
+	}
+	for (i = 0; i < n; i++)
+		resume_failover(pairs[i]);
+	unlock_pairs(pairs, n);
+	kfree(pairs);
+}
+
 /**
  * pair_preresume - make a table the live one
  * @r: its target
@@ -835,6 +1099,8 @@ int pair_preresume(struct replication *r)
 	else
 		take_origin(pair, r);
 	mutex_unlock(&pair->mutex);
+	if (!error && r->group && r->metadata)
+		settle_group(r);
 	unlock_two_groups(r->group, old);
 	mutex_lock(&registry_mutex);
 	put_group(old);
@@ -852,6 +1118,8 @@ static const char *check_start(struct pair *pair, int *error)
 	struct replication *r = pair->view;
 
 	*error = -EBUSY;
+	if (pair->in_doubt)
+		return "the last transition of its group is open; load all its members";
 	if (pair->fenced)
 		return "the origin is fenced; send it rejoin first";
 	if (pair->other_loaded)
@@ -944,6 +1212,133 @@ static void change(struct pair *pair, enum transition action)
 	pair_set_stage(pair, pair->next, pair->next);
 }
 
+/* What the superblock will say. */
+static struct metadata_state next_state(struct pair *pair,
+					enum transition action)
+{
+	struct metadata_state s = metadata_state(pair->metadata);
+
+	s.stage = pair->next;
+	s.guarded = pair->guarded;
+	s.fenced = pair->fenced || action == ACTION_PROMOTE ||
+		   action == ACTION_FAILOVER;
+	s.prepared = 0;
+	if (action != ACTION_FAILOVER) {
+		s.epoch = pair->overlay.epoch + 1;
+		s.since = ktime_get_real_seconds();
+	}
+	return s;
+}
+
+static bool has_record(struct pair *pair)
+{
+	return pair->metadata && pair->next != IGNORED;
+}
+
+static int prepare(struct pair *pair, enum transition action, u64 id,
+		   unsigned int members)
+{
+	struct metadata_state s = metadata_state(pair->metadata);
+	struct metadata_state next = next_state(pair, action);
+
+	s.prepared = id;
+	s.prepared_epoch = next.epoch;
+	s.prepared_stage = next.stage;
+	s.prepared_fenced = next.fenced;
+	s.prepared_members = members;
+	return metadata_write(pair->metadata, &s);
+}
+
+static void unprepare(struct pair **pairs, unsigned int n)
+{
+	struct metadata_state s;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		if (!has_record(pairs[i]))
+			continue;
+		s = metadata_state(pairs[i]->metadata);
+		s.prepared = 0;
+		if (metadata_write(pairs[i]->metadata, &s))
+			metadata_adopt(pairs[i]->metadata, &s);
+	}
+}
+
+/* Each superblock is the change of its pair; of a group, the first is. */
+static int record_all(struct pair **pairs, unsigned int n,
+		      enum transition action, u64 id)
+{
+	struct metadata_state s;
+	bool decided = false;
+	unsigned int i;
+	int error;
+
+	for (i = 0; i < n; i++) {
+		if (!has_record(pairs[i]))
+			continue;
+		s = next_state(pairs[i], action);
+		if (id)
+			s.completed = id;
+		error = metadata_write(pairs[i]->metadata, &s);
+		if (error && !decided)
+			return error;
+		if (error)
+			metadata_adopt(pairs[i]->metadata, &s);
+		decided = true;
+	}
+	return 0;
+}
+
+/* The view is about to take secondary for what it is. */
+static int flush_secondaries(struct pair **pairs, unsigned int n)
+{
+	unsigned int i;
+	int error;
+
+	for (i = 0; i < n; i++) {
+		if (!has_record(pairs[i]))
+			continue;
+		error = blkdev_issue_flush(pairs[i]->secondary);
+		if (error) {
+			pair_record_error(pairs[i], ERROR_SECONDARY, error, 0);
+			return error;
+		}
+	}
+	return 0;
+}
+
+/*
+ * Make a change durable that is about to be made in memory. Of several pairs
+ * either all come up changed after a crash, or none: see settle_group().
+ */
+static int make_durable(struct pair **pairs, unsigned int n,
+			enum transition action)
+{
+	unsigned int i, members = 0;
+	int error = 0;
+	u64 id = 0;
+
+	for (i = 0; i < n; i++)
+		members += has_record(pairs[i]);
+	if (!members)
+		return 0;
+	if (action != ACTION_FAILOVER && action != ACTION_STOP)
+		error = flush_secondaries(pairs, n);
+	while (!error && members > 1 && !id)
+		id = get_random_u64();
+	for (i = 0; i < n && id && !error; i++)
+		if (has_record(pairs[i]))
+			error = prepare(pairs[i], action, id, members);
+	if (!error)
+		error = record_all(pairs, n, action, id);
+	if (error && id)
+		unprepare(pairs, n);
+	if (error)
+		DMERR("%s: cannot %s durably: %d, nothing has changed",
+		      pairs[0]->name, action_names[action], error);
+	return error;
+}
+
 static void set_no_drop(struct pair **pairs, unsigned int n, bool on)
 {
 	unsigned int i;
@@ -964,8 +1359,9 @@ static void begin_failover(struct pair *pair)
 		DMINFO(FAILOVER_TEXT, pair->name,
 		       (u64)atomic64_read(&pair->overlay.saved),
 		       seconds_since_checkpoint(pair));
-		DMWARN("%s: a crash before the failover is done leaves secondary mixed",
-		       pair->name);
+		if (!pair->metadata)
+			DMWARN("%s: a crash before the failover is done leaves secondary mixed",
+			       pair->name);
 	}
 	/* The fence first: who comes now hears it and does not park. */
 	WRITE_ONCE(pair->fenced, true);
@@ -981,6 +1377,8 @@ static int fail_over(struct pair **pairs, unsigned int n)
 
 	set_no_drop(pairs, n, true);
 	error = decide_all(pairs, n, ACTION_FAILOVER);
+	if (!error)
+		error = make_durable(pairs, n, ACTION_FAILOVER);
 	if (error)
 		goto out;
 	for (i = 0; i < n; i++)
@@ -1039,8 +1437,13 @@ static int act_on_pairs(struct pair **pairs, unsigned int n,
 	error = drain_all(pairs, n, ms);
 	if (!error)
 		error = decide_all(pairs, n, action);
+	for (i = 0; i < n; i++)
+		if (!pairs[i]->changing)
+			pairs[i]->next = IGNORED;
+	if (!error)
+		error = make_durable(pairs, n, action);
 	for (i = 0; i < n && !error; i++)
-		if (pairs[i]->changing && pairs[i]->next != IGNORED)
+		if (pairs[i]->next != IGNORED)
 			change(pairs[i], action);
 	for (i = 0; i < n; i++)
 		if (pairs[i]->changing)
@@ -1091,57 +1494,6 @@ static void end_starting(struct pair *pair)
 	mutex_lock(&registry_mutex);
 	pair->starting = false;
 	mutex_unlock(&registry_mutex);
-}
-
-static unsigned int count_members(struct list_head *list)
-{
-	struct list_head *pos;
-	unsigned int n = 0;
-
-	list_for_each(pos, list)
-		n++;
-	return n;
-}
-
-/* Called with the group's mutex held, or for a pair without one. */
-static struct pair **list_pairs(struct replication *r, bool all,
-				unsigned int *n)
-{
-	struct pair **pairs, *pair;
-	struct group *g = all ? r->group : NULL;
-
-	*n = g ? count_members(&g->pairs) : 1;
-	/* A resume may wait for the group's mutex: no I/O for memory. */
-	pairs = kcalloc(max(*n, 1U), sizeof(*pairs), GFP_NOIO);
-	if (!pairs)
-		return NULL;
-	if (!g) {
-		pairs[0] = r->pair;
-		return pairs;
-	}
-	*n = 0;
-	list_for_each_entry(pair, &g->pairs, group_list)
-		pairs[(*n)++] = pair;
-	return pairs;
-}
-
-static void lock_pairs(struct replication *r, struct pair **pairs,
-		       unsigned int n)
-{
-	unsigned int i;
-
-	if (n == 1) {
-		mutex_lock(&pairs[0]->mutex);
-		return;
-	}
-	for (i = 0; i < n; i++)
-		mutex_lock_nest_lock(&pairs[i]->mutex, &r->group->mutex);
-}
-
-static void unlock_pairs(struct pair **pairs, unsigned int n)
-{
-	while (n--)
-		mutex_unlock(&pairs[n]->mutex);
 }
 
 /* Called with the pair's mutex held. */
@@ -1225,8 +1577,12 @@ void pair_resume(struct replication *r)
 	r->resumed = true;
 	if (r->is_view)
 		commit_resume(r->pair);
-	if (first)
-		autostart(r->pair);
+	if (!first)
+		return;
+	autostart(r->pair);
+	mutex_lock(&r->pair->mutex);
+	resume_failover(r->pair);
+	mutex_unlock(&r->pair->mutex);
 }
 
 /**
@@ -1254,8 +1610,10 @@ int pair_rejoin(struct replication *r)
 		error = -EBUSY;
 		goto out;
 	}
-	if (!pair->view)
+	if (!pair->view) {
 		pair_set_stage(pair, STAGE_NONE, STAGE_NONE);
+		pair->rejoined = true;
+	}
 	/* The cache is older than what a failover has written below it. */
 	forget_cache(pair->origin);
 	WRITE_ONCE(pair->fenced, false);
@@ -1275,6 +1633,7 @@ out:
 int pair_guard(struct replication *r, bool on)
 {
 	struct pair *pair = r->pair;
+	struct metadata_state s;
 	int error;
 
 	mutex_lock(&pair->mutex);
@@ -1285,6 +1644,11 @@ int pair_guard(struct replication *r, bool on)
 		DMERR("%s: cannot guard in stage %s: the view is the disk",
 		      pair->name, stage_names[pair->stage]);
 		error = -EINVAL;
+	}
+	if (!error && pair->metadata) {
+		s = metadata_state(pair->metadata);
+		s.guarded = on;
+		error = metadata_write(pair->metadata, &s);
 	}
 	if (!error)
 		pair->guarded = on;

@@ -68,6 +68,7 @@ const char * const error_names[NR_ERROR_CLASSES] = {
 	[ERROR_COMMIT]		= "commit",
 	[ERROR_FORWARD]		= "forward",
 	[ERROR_ORIGIN]		= "origin",
+	[ERROR_METADATA]	= "metadata",
 };
 
 /*
@@ -701,6 +702,8 @@ bool pair_invalidate(struct pair *pair)
 
 	spin_lock_irqsave(&pair->stage_lock, flags);
 	if (pair->stage == STAGE_RUNNING && !pair->no_drop) {
+		if (pair->metadata)
+			metadata_unsettle(pair->metadata);
 		WRITE_ONCE(pair->stage, STAGE_INVALID);
 		WRITE_ONCE(pair->route, STAGE_INVALID);
 		now = true;

@@ -131,7 +131,7 @@ static int parse_valued(struct tunables *t, const char *name,
  */
 #define TUNABLES							\
 	"hold_mib, checkpoint_timeout_ms, commit_rate_mib, on_capture_error, autostart, discard_passdown"
-#define VIEW_FEATURES	TUNABLES ", group, guarded"
+#define VIEW_FEATURES	TUNABLES ", group, guarded, metadata"
 
 /* What a table line can print so that it loads again. */
 static bool is_group_name(const char *name)
@@ -144,6 +144,34 @@ static bool is_group_name(const char *name)
 		if (!isascii(*c) || !isgraph(*c) || *c == '\\')
 			return false;
 	return true;
+}
+
+static int open_device(struct replication *r, struct dm_arg_set *as,
+		       struct dm_dev **dev, char *missing, char *refused,
+		       char **error)
+{
+	const char *path = dm_shift_arg(as);
+	int found;
+
+	if (!path) {
+		*error = missing;
+		return -EINVAL;
+	}
+	found = dm_get_device(r->ti, path, dm_table_get_mode(r->ti->table),
+			      dev);
+	if (found) {
+		*error = refused;
+		return found;
+	}
+	if (bdev_read_only((*dev)->bdev)) {
+		*error = "A device is read-only; all must be writable";
+		return -EROFS;
+	}
+	if (bdev_logical_block_size((*dev)->bdev) > COW_PAGE_BYTES) {
+		*error = "A device has logical blocks larger than 4096 bytes";
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static int parse_view_feature(struct replication *r, const char *name,
@@ -162,7 +190,12 @@ static int parse_view_feature(struct replication *r, const char *name,
 		return 0;
 	}
 	if (!strcasecmp(name, "metadata")) {
-		*error = "metadata is not supported yet, leave it out";
+		if (!r->metadata)
+			return open_device(r, as, &r->metadata,
+					   "metadata needs a device",
+					   "Cannot open the metadata device",
+					   error);
+		*error = "metadata is there twice";
 		return -EINVAL;
 	}
 	if (!strcasecmp(name, "group")) {
@@ -219,34 +252,6 @@ static int parse_features(struct replication *r, struct dm_arg_set *as,
 	return found;
 }
 
-static int open_device(struct replication *r, struct dm_arg_set *as,
-		       struct dm_dev **dev, char *missing, char *refused,
-		       char **error)
-{
-	const char *path = dm_shift_arg(as);
-	int found;
-
-	if (!path) {
-		*error = missing;
-		return -EINVAL;
-	}
-	found = dm_get_device(r->ti, path, dm_table_get_mode(r->ti->table),
-			      dev);
-	if (found) {
-		*error = refused;
-		return found;
-	}
-	if (bdev_read_only((*dev)->bdev)) {
-		*error = "A device is read-only; all must be writable";
-		return -EROFS;
-	}
-	if (bdev_logical_block_size((*dev)->bdev) > COW_PAGE_BYTES) {
-		*error = "A device has logical blocks larger than 4096 bytes";
-		return -EINVAL;
-	}
-	return 0;
-}
-
 static int open_devices(struct replication *r, struct dm_arg_set *as,
 			char **error)
 {
@@ -277,6 +282,8 @@ static void close_devices(struct replication *r)
 		dm_put_device(r->ti, r->hidden);
 	if (r->secondary)
 		dm_put_device(r->ti, r->secondary);
+	if (r->metadata)
+		dm_put_device(r->ti, r->metadata);
 }
 
 static bool check_length(struct replication *r, struct dm_dev *dev,
@@ -330,6 +337,16 @@ static bool same(struct dm_dev *a, struct dm_dev *b)
 		!bdev_is_partition(b->bdev));
 }
 
+static bool is_separate(struct replication *r)
+{
+	struct dm_dev *m = r->metadata;
+
+	return !same(r->active, r->hidden) && !same(r->active, r->secondary) &&
+	       !same(r->hidden, r->secondary) &&
+	       (!m || (!same(m, r->active) && !same(m, r->hidden) &&
+		       !same(m, r->secondary)));
+}
+
 static int check_geometry(struct replication *r, char **error)
 {
 	unsigned int block = largest_block(r);
@@ -338,10 +355,10 @@ static int check_geometry(struct replication *r, char **error)
 		*error = "The target must begin at sector 0 and be the only one";
 		return -EINVAL;
 	}
-	if (r->is_view && (same(r->active, r->hidden) ||
-			   same(r->active, r->secondary) ||
-			   same(r->hidden, r->secondary))) {
-		*error = "Active, hidden and secondary must be three separate devices";
+	if (r->is_view && !is_separate(r)) {
+		*error = r->metadata ?
+			"Active, hidden, secondary and metadata must be four separate devices" :
+			"Active, hidden and secondary must be three separate devices";
 		return -EINVAL;
 	}
 	if (r->ti->len & ((block >> SECTOR_SHIFT) - 1)) {
@@ -412,6 +429,8 @@ static int replication_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		error = parse_features(r, &as, &group, &ti->error);
 	if (!error)
 		error = check_geometry(r, &ti->error);
+	if (!error && r->metadata)
+		error = metadata_check(r, &ti->error);
 	if (!error)
 		error = pair_attach(r, group);
 	if (error) {
@@ -537,6 +556,17 @@ static bool is_guarded(struct replication *r)
 	return is_live_view(r) ? READ_ONCE(r->pair->guarded) : r->guarded;
 }
 
+/* What is promised to outlive a crash may not: metadata cannot be written. */
+static bool is_unsafe(struct replication *r)
+{
+	bool unsafe = false;
+
+	/* A view that leaves waits for status in dm; its metadata ends later. */
+	if (is_live_view(r) && r->pair->metadata)
+		unsafe = metadata_failing(r->pair->metadata);
+	return unsafe;
+}
+
 static unsigned int emit_flags(struct replication *r, char *result,
 			       unsigned int sz, unsigned int maxlen)
 {
@@ -544,9 +574,12 @@ static unsigned int emit_flags(struct replication *r, char *result,
 	bool no_origin = !READ_ONCE(pair->origin);
 	bool deferring = READ_ONCE(pair->deferring);
 	bool fenced = READ_ONCE(pair->fenced);
+	bool in_doubt = READ_ONCE(pair->in_doubt);
 	bool guarded = is_guarded(r);
+	bool unsafe = is_unsafe(r);
 
-	DMEMIT(" %u", guarded + fenced + no_origin + deferring);
+	DMEMIT(" %u", guarded + fenced + no_origin + deferring + in_doubt +
+	       unsafe);
 	if (guarded)
 		DMEMIT(" guarded");
 	if (fenced)
@@ -555,6 +588,10 @@ static unsigned int emit_flags(struct replication *r, char *result,
 		DMEMIT(" no_origin");
 	if (deferring)
 		DMEMIT(" deferring");
+	if (in_doubt)
+		DMEMIT(" in_doubt");
+	if (unsafe)
+		DMEMIT(" unsafe");
 	return sz;
 }
 
@@ -565,7 +602,7 @@ static unsigned int emit_args(struct replication *r, char *result,
 	unsigned int i;
 
 	DMEMIT(" %zu", 2 * (ARRAY_SIZE(numbers) + ARRAY_SIZE(flags) + 1) +
-	       (r->group ? 2 : 0));
+	       (r->group ? 2 : 0) + (r->metadata ? 2 : 0));
 	for (i = 0; i < ARRAY_SIZE(numbers); i++)
 		DMEMIT(" %s %u", numbers[i].name, *number_in(t, &numbers[i]));
 	DMEMIT(" on_capture_error %s", t->drop_view ? "drop_view" : "fail");
@@ -574,6 +611,8 @@ static unsigned int emit_args(struct replication *r, char *result,
 		       *flag_in(t, &flags[i]) ? "on" : "off");
 	if (r->group)
 		DMEMIT(" group %s", r->group->name);
+	if (r->metadata)
+		DMEMIT(" metadata %s", r->metadata->name);
 	return sz;
 }
 
@@ -636,7 +675,8 @@ static void emit_origin(struct replication *r, char *result,
 static unsigned int count_features(struct replication *r,
 				   const struct tunables *t, bool guarded)
 {
-	unsigned int i, n = guarded + (r->group ? 2 : 0);
+	unsigned int i, n = guarded + (r->group ? 2 : 0) +
+			    (r->metadata ? 2 : 0);
 
 	for (i = 0; i < ARRAY_SIZE(flags); i++)
 		n += *flag_in(t, &flags[i]);
@@ -664,6 +704,8 @@ static void emit_view_table(struct replication *r, char *result,
 			DMEMIT(" %s", flags[i].name);
 	if (r->group)
 		DMEMIT(" group %s", r->group->name);
+	if (r->metadata)
+		DMEMIT(" metadata %s", r->metadata->name);
 	for (i = 0; i < ARRAY_SIZE(numbers); i++)
 		if (*number_in(t, &numbers[i]) !=
 		    *number_in(&default_tunables, &numbers[i]))

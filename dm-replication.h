@@ -45,12 +45,13 @@
  *   registry_mutex		all pairs, their targets, groups by name
  *   then, each for itself (none is taken inside another, but for the park
  *   lock's and the bucket's use of the lockless ready list):
+ *   metadata->mutex		writing metadata; held across its I/O
  *   leaf->lock			renewal and removal of a leaf; process context
  *   bucket->lock, irqsave	tracked reads, waiting writes, captures
  *   cow->lock, irqsave		pages, held captures, who waits for pages
  *   pair->stage_lock, irqsave	stage, route, first error
  *   pair->park_lock, irqsave	parked requests
- * None of the mutexes is taken in map, end_io, presuspend, or by a worker that
+ * None of the first three is taken in map, end_io, presuspend, or by a worker that
  * a drain waits for.
  */
 
@@ -73,6 +74,7 @@ enum error_class {
 	ERROR_COMMIT,
 	ERROR_FORWARD,
 	ERROR_ORIGIN,		/* the origin went away while running */
+	ERROR_METADATA,		/* writing metadata, or a damaged record */
 	NR_ERROR_CLASSES
 };
 
@@ -113,6 +115,7 @@ struct group {
  * @active: (view)
  * @hidden: (view)
  * @secondary: both
+ * @metadata: (view) or NULL
  * @group: (view) or NULL
  * @block_shift: (view) log2 of sectors per block
  * @tunables: (view) as loaded
@@ -130,6 +133,7 @@ struct replication {
 	struct dm_dev *active;
 	struct dm_dev *hidden;
 	struct dm_dev *secondary;
+	struct dm_dev *metadata;
 	struct group *group;
 	unsigned int block_shift;
 	struct tunables tunables;
@@ -184,6 +188,7 @@ struct track {
  * @entered: counted into its leaves (view write during a commit)
  * @to_active: sets active bits when the bio itself ends well
  * @tracked: a read that stands in buckets
+ * @fua: a view write that ends only when its active bits are durable
  * @track: places in buckets: of a tracked read, or of a waiting write
  * @wait: on a capture's waiters or on the pool's
  * @need: pages it waits for
@@ -209,6 +214,7 @@ struct repl_request {
 	bool to_active:1;
 	bool tracked:1;
 	bool saving:1;
+	bool fua:1;
 	struct track track[2];
 	struct list_head wait;
 	unsigned int need;
@@ -358,6 +364,10 @@ struct first_error {
  * @stream_cpu: where the last newcomer began a capture
  * @stream_at: when, in local_clock()'s nanoseconds
  * @overlay: the two sets
+ * @metadata: the same on a disk, or NULL (changes while nothing is admitted)
+ * @rejoined: the fence was lifted while no view was there
+ * @in_doubt: whether its group has completed a transition is not known yet
+ * @interrupted: found in a failover, which goes on when the view is resumed
  * @buckets: tracked reads, waiting writes, captures
  * @wide: the bucket of reads over more than two stretches
  * @runs: bios for parts of requests; front pad: struct run
@@ -423,6 +433,10 @@ struct pair {
 	u64 stream_at;
 
 	struct overlay overlay;
+	struct metadata *metadata;
+	bool rejoined;
+	bool in_doubt;
+	bool interrupted;
 	struct bucket buckets[NR_BUCKETS];
 	struct bucket wide;
 	struct bio_set runs;
@@ -493,6 +507,7 @@ static inline void request_init(struct repl_request *rq, struct replication *r,
 	rq->entered = false;
 	rq->to_active = false;
 	rq->tracked = false;
+	rq->fua = false;
 	rq->saving = false;
 	rq->track[0].bucket = NULL;
 	rq->track[1].bucket = NULL;
@@ -558,6 +573,71 @@ void pair_record_error(struct pair *pair, enum error_class class, int error,
 		       sector_t sector);
 bool pair_invalidate(struct pair *pair);
 void pair_set_stage(struct pair *pair, enum stage stage, enum stage route);
+
+/* dm-replication-metadata.c */
+
+/**
+ * struct metadata_state - what a superblock says of a pair
+ * @stage: its stage
+ * @epoch: its epoch
+ * @guarded: its guard is on
+ * @fenced: its origin is fenced
+ * @clean: the view was removed in good order
+ * @since: when the epoch began, seconds since 1970
+ * @completed: the last transition of its group that was completed
+ * @prepared: a transition of its group that may not be, or 0; if not 0:
+ * @prepared_epoch: what it leads to
+ * @prepared_stage: likewise
+ * @prepared_fenced: likewise
+ * @prepared_members: how many pairs make it
+ */
+struct metadata_state {
+	enum stage stage;
+	unsigned long epoch;
+	bool guarded;
+	bool fenced;
+	bool clean;
+	u64 since;
+	u64 completed;
+	u64 prepared;
+	unsigned long prepared_epoch;
+	enum stage prepared_stage;
+	bool prepared_fenced;
+	unsigned int prepared_members;
+};
+
+/**
+ * struct metadata_save - pages in hidden whose record is to be written
+ * @node: on the metadata's list
+ * @index: the stretch
+ * @first: the first page's number within the stretch
+ * @n: how many
+ * @done: called when it is, or with an error and whom to blame
+ */
+struct metadata_save {
+	struct llist_node node;
+	unsigned long index;
+	unsigned int first;
+	unsigned int n;
+	void (*done)(struct metadata_save *save, blk_status_t status,
+		     enum error_class class);
+};
+
+int metadata_check(struct replication *r, char **error);
+struct metadata *metadata_open(struct pair *pair, struct replication *r,
+			       bool *found);
+void metadata_close(struct metadata *m);
+void metadata_save(struct metadata *m, struct metadata_save *save);
+void metadata_mark(struct metadata *m, sector_t sector, unsigned int n);
+void metadata_sync(struct metadata *m, struct repl_request *rq);
+void metadata_unsettle(struct metadata *m);
+bool metadata_settled(struct metadata *m, struct repl_request *rq);
+int metadata_clear_leaves(struct metadata *m, struct leaf **leaves,
+			  unsigned long *indexes, unsigned int n);
+struct metadata_state metadata_state(struct metadata *m);
+int metadata_write(struct metadata *m, const struct metadata_state *s);
+void metadata_adopt(struct metadata *m, const struct metadata_state *s);
+bool metadata_failing(struct metadata *m);
 
 /* dm-replication-cow.c */
 extern unsigned long hold_mib_total;

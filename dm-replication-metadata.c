@@ -1,0 +1,1307 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dm-replication: the overlay on a disk.
+ *
+ * Copyright (C) the dm-replication authors
+ *
+ * What is where on the disk, byte by byte, is in dm-replication-format.h.
+ */
+
+#include <linux/crc32c.h>
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+
+#include "dm-replication.h"
+#include "dm-replication-format.h"
+
+/**
+ * DOC: what is durable when, and in which order
+ *
+ * A record is built anew from its leaf in memory whenever it is written; only
+ * which active bits are durable is kept beside the leaf (leaf->durable). All
+ * writing is done under the metadata's mutex, by its worker, by the commit's
+ * or by a transition. Records carry the epoch: one superblock voids them all.
+ *
+ * An origin's first write: read secondary, write hidden; then the worker, for
+ * all captures that have come so far: flush hidden, write their records,
+ * durably, set the saved bits, let the origin writes go. So no origin write
+ * reaches secondary before a record says where its old data is, and no record
+ * says so before hidden has it. A record that is written for a capture holds
+ * the active bits that were durable before, not those in memory: their data
+ * may not be.
+ *
+ * A view's flush: collect the active bits, whose writes have ended; flush
+ * active; write the records, durably; end the flush. A FUA write does the same
+ * when its data is written.
+ *
+ * A transition is one superblock, written (FUA) while nothing is admitted,
+ * before anything in memory changes. Before a start, a checkpoint and a
+ * promote secondary is flushed, since the view takes it for what it is. A
+ * failover is durable before the origin is fenced and before anything is
+ * copied. Given up (drop_view) is durable before the origin write that was not
+ * captured goes on.
+ *
+ * The commit: copies of some leaves have ended; flush secondary; write their
+ * records empty, durably; only then clear the bits in memory and unlock the
+ * leaves. Otherwise a commit begun again after a crash would copy old data
+ * over what the view has written to secondary since.
+ *
+ * A superblock write that fails leaves open what is on the disk. Nothing is
+ * promised any more until the state in memory was written anew, which is tried
+ * before everything else.
+ */
+
+#define MAX_UNITS	128	/* written together */
+#define SCAN_PAGES	256	/* read at once */
+#define GROUP_SHIFT	12	/* stretches per bit of @dirty_groups */
+
+/* A piece of the disk, written at once: one record or several. */
+struct unit {
+	u64 nr;
+	void *buffer;
+	struct bio_vec bv;
+	struct bio bio;
+};
+
+/**
+ * struct metadata - the metadata device of a pair
+ * @pair: the pair
+ * @bdev: the device
+ * @mutex: who holds it may write; guards all but the lists and bitmaps
+ * @state: what the superblock says
+ * @sequence: of the superblock that was last written, well or not
+ * @tag: what records must carry
+ * @uuid: of the view's mapped device
+ * @unit: bytes that are written at once
+ * @records: number of records
+ * @stale: a superblock write has failed, see above
+ * @failed: the last write has failed
+ * @unsettled: the stage is invalid, but the superblock does not say so yet
+ * @super: a superblock on its way
+ * @nr_units: units in use
+ * @units: records on their way
+ * @pending: writes of @units in flight, plus one
+ * @status: the first error of them
+ * @written: the last of them has ended
+ * @dirty: stretches whose active bits are not all durable
+ * @dirty_groups: groups of stretches with a bit in @dirty
+ * @saves: captures in hidden whose records are to be written
+ * @flushes: requests that wait for active bits to be durable
+ * @settles: origin writes that wait for @unsettled to end
+ * @wq: of @work; with a rescuer of its own
+ * @work: serves the three lists
+ */
+struct metadata {
+	struct pair *pair;
+	struct block_device *bdev;
+	struct mutex mutex;		/* writing; all but lists and bitmaps */
+	struct metadata_state state;
+	u64 sequence;
+	u64 tag;
+	char uuid[DMREPL_UUID_BYTES];
+	unsigned int unit;
+	unsigned long records;
+	bool stale;
+	bool failed;
+	bool unsettled;
+	void *super;
+	unsigned int nr_units;
+	struct unit units[MAX_UNITS];
+	atomic_t pending;
+	blk_status_t status;
+	struct completion written;
+	unsigned long *dirty;
+	unsigned long *dirty_groups;
+	struct llist_head saves;
+	struct llist_head flushes;
+	struct llist_head settles;
+	struct workqueue_struct *wq;
+	struct work_struct work;
+};
+
+/*
+ *---------------------------------------------------------------------------
+ * Sectors
+ *---------------------------------------------------------------------------
+ */
+static u32 checksum(const void *sector)
+{
+	return crc32c(~0U, sector + sizeof(__le32),
+		      DMREPL_SECTOR - sizeof(__le32));
+}
+
+static void seal(void *sector)
+{
+	*(__le32 *)sector = cpu_to_le32(checksum(sector));
+}
+
+static bool is_whole(const void *sector)
+{
+	return le32_to_cpup(sector) == checksum(sector);
+}
+
+static bool is_zero(const void *bytes, unsigned int n)
+{
+	return !memchr_inv(bytes, 0, n);
+}
+
+static int transfer(struct block_device *bdev, blk_opf_t op, u64 byte,
+		    void *buffer, unsigned int bytes)
+{
+	struct bio_vec bv;
+	struct bio bio;
+	int r;
+
+	bio_init(&bio, bdev, &bv, 1, op);
+	bio.bi_iter.bi_sector = byte >> SECTOR_SHIFT;
+	__bio_add_page(&bio, virt_to_page(buffer), bytes,
+		       offset_in_page(buffer));
+	r = submit_bio_wait(&bio);
+	bio_uninit(&bio);
+	return r;
+}
+
+/* Neighbouring sectors of one physical block must not suffer from a write. */
+static unsigned int unit_of(struct block_device *bdev)
+{
+	return clamp_t(unsigned int, bdev_physical_block_size(bdev),
+		       DMREPL_SECTOR, DMREPL_SUPER_STEP);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Superblocks
+ *---------------------------------------------------------------------------
+ */
+static const u32 stage_to_disk[NR_STAGES] = {
+	[STAGE_NONE]		= DMREPL_STAGE_NONE,
+	[STAGE_RUNNING]		= DMREPL_STAGE_RUNNING,
+	[STAGE_FAILOVER]	= DMREPL_STAGE_FAILOVER,
+	[STAGE_FAILOVER_FAILED]	= DMREPL_STAGE_FAILOVER,
+	[STAGE_DONE]		= DMREPL_STAGE_DONE,
+	[STAGE_STOPPED]		= DMREPL_STAGE_STOPPED,
+	[STAGE_INVALID]		= DMREPL_STAGE_INVALID,
+};
+
+/* Return: NR_STAGES if there is no such stage. */
+static enum stage stage_from_disk(u32 stage)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_STAGES; i++)
+		if (stage_to_disk[i] == stage)
+			break;
+	return i;
+}
+
+static u32 flags_to_disk(bool guarded, bool fenced, bool clean)
+{
+	return (guarded ? DMREPL_SUPER_GUARDED : 0) |
+	       (fenced ? DMREPL_SUPER_FENCED : 0) |
+	       (clean ? DMREPL_SUPER_CLEAN : 0);
+}
+
+static void build_super(struct metadata *m, const struct metadata_state *s)
+{
+	struct dmrepl_super *d = m->super;
+	struct pair *pair = m->pair;
+
+	memset(m->super, 0, m->unit);
+	d->version = cpu_to_le32(DMREPL_VERSION);
+	d->magic = cpu_to_le64(DMREPL_SUPER_MAGIC);
+	d->sequence = cpu_to_le64(m->sequence);
+	d->tag = cpu_to_le64(m->tag);
+	d->sectors = cpu_to_le64(pair->overlay.sectors);
+	d->block = cpu_to_le32(SECTOR_SIZE << pair->overlay.block_shift);
+	d->mode = cpu_to_le32(DMREPL_MODE_SECONDARY);
+	d->epoch = cpu_to_le64(s->epoch);
+	d->stage = cpu_to_le32(stage_to_disk[s->stage]);
+	d->flags = cpu_to_le32(flags_to_disk(s->guarded, s->fenced, s->clean));
+	d->since = cpu_to_le64(s->since);
+	d->completed = cpu_to_le64(s->completed);
+	d->prepared = cpu_to_le64(s->prepared);
+	if (s->prepared) {
+		d->prepared_epoch = cpu_to_le64(s->prepared_epoch);
+		d->prepared_stage =
+			cpu_to_le32(stage_to_disk[s->prepared_stage]);
+		d->prepared_flags =
+			cpu_to_le32(flags_to_disk(s->guarded,
+						  s->prepared_fenced, false));
+		d->prepared_members = cpu_to_le32(s->prepared_members);
+	}
+	memcpy(d->uuid, m->uuid, sizeof(d->uuid));
+	seal(d);
+}
+
+/* Return: @r. Errors are recorded here, not by who called for the write. */
+static int note_result(struct metadata *m, int r, sector_t sector)
+{
+	WRITE_ONCE(m->failed, r);
+	if (r)
+		pair_record_error(m->pair, ERROR_METADATA, r, sector);
+	return r;
+}
+
+/* The mutex is held. */
+static int write_super(struct metadata *m, const struct metadata_state *s)
+{
+	u64 byte;
+	int r;
+
+	lockdep_assert_held(&m->mutex);
+	m->sequence++;
+	byte = (m->sequence % DMREPL_NR_SUPERS) * DMREPL_SUPER_STEP;
+	build_super(m, s);
+	r = transfer(m->bdev, REQ_OP_WRITE | REQ_SYNC | REQ_META | REQ_FUA,
+		     byte, m->super, m->unit);
+	m->stale = r;
+	if (!r)
+		m->state = *s;
+	return note_result(m, r, 0);
+}
+
+/* The mutex is held. What is on the disk is known again, or an error. */
+static int refresh_super(struct metadata *m)
+{
+	return m->stale ? write_super(m, &m->state) : 0;
+}
+
+enum content {
+	CONTENT_BLANK,
+	CONTENT_OURS,
+	CONTENT_FOREIGN,
+	CONTENT_NEWER,
+	CONTENT_DAMAGED,
+	CONTENT_UNREADABLE,
+};
+
+static char * const content_errors[] = {
+	[CONTENT_FOREIGN] =
+		"The metadata device is neither blank nor a metadata device",
+	[CONTENT_NEWER] =
+		"The metadata device has a newer format than this module knows",
+	[CONTENT_DAMAGED] =
+		"Both superblocks of the metadata device are damaged; see dmrepl-metadata check",
+	[CONTENT_UNREADABLE] = "The metadata device cannot be read",
+};
+
+static enum content look_for_data(struct block_device *bdev, void *buffer)
+{
+	u64 byte, end = min_t(u64, DMREPL_BLANK,
+			      bdev_nr_sectors(bdev) << SECTOR_SHIFT);
+
+	for (byte = 0; byte < end; byte += DMREPL_SUPER_STEP) {
+		if (transfer(bdev, REQ_OP_READ, byte, buffer,
+			     DMREPL_SUPER_STEP))
+			return CONTENT_UNREADABLE;
+		if (!is_zero(buffer, DMREPL_SUPER_STEP))
+			return CONTENT_FOREIGN;
+	}
+	return CONTENT_BLANK;
+}
+
+/* The newer one of the valid superblocks. @buffer has DMREPL_SUPER_STEP. */
+static enum content read_super(struct block_device *bdev, void *buffer,
+			       struct dmrepl_super *newest)
+{
+	struct dmrepl_super *d = buffer;
+	unsigned int i, found = 0, damaged = 0, unread = 0;
+
+	for (i = 0; i < DMREPL_NR_SUPERS; i++) {
+		if (transfer(bdev, REQ_OP_READ, i * DMREPL_SUPER_STEP, buffer,
+			     DMREPL_SUPER_STEP)) {
+			unread++;
+			continue;
+		}
+		if (le64_to_cpu(d->magic) != DMREPL_SUPER_MAGIC)
+			continue;
+		if (!is_whole(d)) {
+			damaged++;
+			continue;
+		}
+		if (!found++ || le64_to_cpu(d->sequence) >
+				le64_to_cpu(newest->sequence))
+			*newest = *d;
+	}
+	if (found)
+		return le32_to_cpu(newest->version) > DMREPL_VERSION ?
+		       CONTENT_NEWER : CONTENT_OURS;
+	if (unread)
+		return CONTENT_UNREADABLE;
+	return damaged ? CONTENT_DAMAGED : look_for_data(bdev, buffer);
+}
+
+static void view_uuid(struct replication *r, char *uuid)
+{
+	char name[DM_NAME_LEN];
+
+	memset(uuid, 0, DMREPL_UUID_BYTES);
+	if (dm_copy_name_and_uuid(r->md, name, uuid))
+		*uuid = '\0';
+}
+
+/* Whether it is this pair's. */
+static int match_super(struct replication *r, struct dmrepl_super *d,
+		       char **error)
+{
+	const char *device = dm_table_device_name(r->ti->table);
+	u32 block = SECTOR_SIZE << r->block_shift;
+	char uuid[DMREPL_UUID_BYTES];
+
+	*error = "The metadata device belongs to another pair";
+	d->uuid[DMREPL_UUID_BYTES - 1] = '\0';
+	view_uuid(r, uuid);
+	if (le32_to_cpu(d->mode) != DMREPL_MODE_SECONDARY) {
+		DMERR("%s: the metadata device is not of mode secondary",
+		      device);
+	} else if (le64_to_cpu(d->sectors) != r->ti->len) {
+		DMERR("%s: the metadata is of devices of %llu sectors, these have %llu",
+		      device, le64_to_cpu(d->sectors), (u64)r->ti->len);
+	} else if (le32_to_cpu(d->block) != block) {
+		DMERR("%s: the metadata is of blocks of %u bytes, these have %u",
+		      device, le32_to_cpu(d->block), block);
+	} else if (*d->uuid && strcmp(d->uuid, uuid)) {
+		DMERR("%s: the metadata is of a view with uuid %s, not \"%s\"",
+		      device, d->uuid, uuid);
+	} else if (stage_from_disk(le32_to_cpu(d->stage)) == NR_STAGES ||
+		   (d->prepared && stage_from_disk(le32_to_cpu(d->prepared_stage)) ==
+		    NR_STAGES)) {
+		DMERR("%s: the metadata has a stage that does not exist",
+		      device);
+	} else {
+		*error = NULL;
+	}
+	return *error ? -EINVAL : 0;
+}
+
+/* Look at the device. Return: CONTENT_BLANK, CONTENT_OURS, or an errno. */
+static int inspect(struct replication *r, struct dmrepl_super *d, char **error)
+{
+	void *buffer = (void *)__get_free_page(GFP_NOIO);
+	enum content content;
+
+	*error = "Cannot allocate memory for the metadata device";
+	if (!buffer)
+		return -ENOMEM;
+	content = read_super(r->metadata->bdev, buffer, d);
+	free_page((unsigned long)buffer);
+	if (content == CONTENT_BLANK)
+		return content;
+	if (content != CONTENT_OURS) {
+		*error = content_errors[content];
+		return content == CONTENT_UNREADABLE ? -EIO : -EINVAL;
+	}
+	return match_super(r, d, error) ?: CONTENT_OURS;
+}
+
+/**
+ * metadata_check - look whether a table line's metadata device will do
+ * @r: the view's target, its devices open and of the right length
+ * @error: what is wrong, if it will not
+ *
+ * May sleep. Writes nothing.
+ *
+ * Return: 0 or a negative errno.
+ */
+int metadata_check(struct replication *r, char **error)
+{
+	u64 need = dmrepl_bytes(r->ti->len);
+	u64 have = bdev_nr_sectors(r->metadata->bdev) << SECTOR_SHIFT;
+	struct dmrepl_super *d;
+	int found;
+
+	if (have < need) {
+		DMERR("%s: the metadata device has %llu bytes, it needs %llu",
+		      dm_table_device_name(r->ti->table), have, need);
+		*error = "The metadata device is too small";
+		return -ENOSPC;
+	}
+	*error = "Cannot allocate memory for the metadata device";
+	d = kmalloc(sizeof(*d), GFP_KERNEL);
+	if (!d)
+		return -ENOMEM;
+	found = inspect(r, d, error);
+	kfree(d);
+	return min(found, 0);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Records, some at a time
+ *---------------------------------------------------------------------------
+ */
+
+/* The mutex is held from here to write_batch(). */
+static void begin_batch(struct metadata *m)
+{
+	lockdep_assert_held(&m->mutex);
+	m->nr_units = 0;
+}
+
+static void build_record(struct metadata *m, unsigned long index,
+			 struct dmrepl_record *d)
+{
+	u64 active[OVERLAY_ACTIVE_WORDS] = { }, saved[OVERLAY_SAVED_WORDS] = { };
+	struct overlay *o = &m->pair->overlay;
+	unsigned int i;
+
+	memset(d, 0, sizeof(*d));
+	if (index >= m->records)
+		return;
+	d->magic = cpu_to_le32(DMREPL_RECORD_MAGIC);
+	d->tag = cpu_to_le64(m->tag);
+	d->number = cpu_to_le64(index);
+	d->epoch = cpu_to_le64(o->epoch);
+	if (overlay_export(o, index, active, saved))
+		d->flags = cpu_to_le32(DMREPL_RECORD_LOST);
+	for (i = 0; i < OVERLAY_SAVED_WORDS; i++)
+		d->saved[i] = cpu_to_le64(saved[i]);
+	for (i = 0; i < OVERLAY_ACTIVE_WORDS; i++)
+		d->active[i] = cpu_to_le64(active[i]);
+}
+
+static struct unit *find_unit(struct metadata *m, u64 nr)
+{
+	unsigned int i = m->nr_units;
+
+	while (i--)
+		if (m->units[i].nr == nr)
+			return &m->units[i];
+	return NULL;
+}
+
+/* The record of a stretch in this batch, or NULL if the batch is full. */
+static struct dmrepl_record *add_to_batch(struct metadata *m,
+					  unsigned long index)
+{
+	unsigned int per_unit = m->unit / DMREPL_SECTOR, i;
+	u64 nr = index / per_unit;
+	struct unit *u = find_unit(m, nr);
+	struct dmrepl_record *d;
+
+	if (!u) {
+		if (m->nr_units == MAX_UNITS)
+			return NULL;
+		u = &m->units[m->nr_units++];
+		u->nr = nr;
+		for (d = u->buffer, i = 0; i < per_unit; i++)
+			build_record(m, nr * per_unit + i, d + i);
+	}
+	d = u->buffer;
+	return d + index % per_unit;
+}
+
+static void unit_written(struct bio *bio)
+{
+	struct metadata *m = bio->bi_private;
+
+	if (bio->bi_status)
+		cmpxchg(&m->status, BLK_STS_OK, bio->bi_status);
+	if (atomic_dec_and_test(&m->pending))
+		complete(&m->written);
+}
+
+static void write_unit(struct metadata *m, struct unit *u, blk_opf_t op)
+{
+	struct dmrepl_record *d = u->buffer;
+	unsigned int i;
+
+	for (i = 0; i < m->unit / DMREPL_SECTOR; i++)
+		if (d[i].magic)
+			seal(d + i);
+	bio_init(&u->bio, m->bdev, &u->bv, 1, op);
+	u->bio.bi_iter.bi_sector =
+		(DMREPL_RECORDS + u->nr * m->unit) >> SECTOR_SHIFT;
+	u->bio.bi_private = m;
+	u->bio.bi_end_io = unit_written;
+	__bio_add_page(&u->bio, virt_to_page(u->buffer), m->unit,
+		       offset_in_page(u->buffer));
+	atomic_inc(&m->pending);
+	submit_bio_noacct(&u->bio);
+}
+
+/* Durable when it returns 0. One record: FUA; many: one flush. */
+static int write_batch(struct metadata *m)
+{
+	blk_opf_t op = REQ_OP_WRITE | REQ_SYNC | REQ_META;
+	struct blk_plug plug;
+	unsigned int i;
+	int r;
+
+	if (!m->nr_units)
+		return 0;
+	if (m->nr_units == 1)
+		op |= REQ_FUA;
+	m->status = BLK_STS_OK;
+	atomic_set(&m->pending, 1);
+	reinit_completion(&m->written);
+	blk_start_plug(&plug);
+	for (i = 0; i < m->nr_units; i++)
+		write_unit(m, &m->units[i], op);
+	blk_finish_plug(&plug);
+	if (!atomic_dec_and_test(&m->pending))
+		wait_for_completion_io(&m->written);
+	for (i = 0; i < m->nr_units; i++)
+		bio_uninit(&m->units[i].bio);
+	r = blk_status_to_errno(m->status);
+	if (!r && m->nr_units > 1)
+		r = blkdev_issue_flush(m->bdev);
+	return note_result(m, r, (sector_t)m->units[0].nr * m->unit /
+			   DMREPL_SECTOR << STRETCH_SHIFT);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Captures
+ *---------------------------------------------------------------------------
+ */
+static bool add_save(struct metadata *m, struct metadata_save *save)
+{
+	struct dmrepl_record *d = add_to_batch(m, save->index);
+	unsigned int page;
+
+	if (!d)
+		return false;
+	for (page = save->first; page < save->first + save->n; page++)
+		d->saved[page / 64] |= cpu_to_le64(1ULL << page % 64);
+	return true;
+}
+
+/* Return: what does not fit into one batch. */
+static struct llist_node *save_some(struct metadata *m,
+				    struct llist_node *nodes)
+{
+	enum error_class class = ERROR_METADATA;
+	struct llist_node *node = nodes, *next;
+	struct metadata_save *save;
+	int r;
+
+	mutex_lock(&m->mutex);
+	begin_batch(m);
+	while (node && add_save(m, llist_entry(node, struct metadata_save,
+					       node)))
+		node = node->next;
+	r = refresh_super(m);
+	if (!r) {
+		r = blkdev_issue_flush(m->pair->hidden);
+		if (r)
+			class = ERROR_SPILL;
+		else
+			r = write_batch(m);
+	}
+	/* Published before anybody else builds these records. */
+	for (; nodes != node; nodes = next) {
+		next = nodes->next;
+		save = llist_entry(nodes, struct metadata_save, node);
+		save->done(save, errno_to_blk_status(r), class);
+	}
+	mutex_unlock(&m->mutex);
+	return node;
+}
+
+/**
+ * metadata_save - have the record written of pages that are in hidden
+ * @m: the metadata
+ * @save: which; its done is called by the worker
+ *
+ * Any context.
+ */
+void metadata_save(struct metadata *m, struct metadata_save *save)
+{
+	if (llist_add(&save->node, &m->saves))
+		queue_work(m->wq, &m->work);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Active bits
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * metadata_mark - active bits were set, which are not durable yet
+ * @m: the metadata
+ * @sector: where they begin
+ * @n: sectors
+ *
+ * Any context. Before the write is acknowledged.
+ */
+void metadata_mark(struct metadata *m, sector_t sector, unsigned int n)
+{
+	unsigned long index = sector >> STRETCH_SHIFT;
+	unsigned long last = (sector + n - 1) >> STRETCH_SHIFT;
+
+	for (; index <= last; index++) {
+		set_bit(index, m->dirty);
+		/* Bit before group: pairs with collect_group(). */
+		smp_mb__after_atomic();
+		if (!test_bit(index >> GROUP_SHIFT, m->dirty_groups))
+			set_bit(index >> GROUP_SHIFT, m->dirty_groups);
+	}
+}
+
+/* Return: false if the batch is full. */
+static bool collect_active(struct metadata *m, unsigned long index)
+{
+	u64 active[OVERLAY_ACTIVE_WORDS] = { };
+	struct dmrepl_record *d;
+	unsigned int i;
+
+	/* Of an older epoch, or committed meanwhile: nothing to be kept. */
+	if (!overlay_export_active(&m->pair->overlay, index, active))
+		return true;
+	d = add_to_batch(m, index);
+	if (!d)
+		return false;
+	for (i = 0; i < OVERLAY_ACTIVE_WORDS; i++)
+		d->active[i] |= cpu_to_le64(active[i]);
+	return true;
+}
+
+/* From *index on, within a group. Return: false if the batch is full. */
+static bool collect_group(struct metadata *m, unsigned long *index)
+{
+	unsigned long end = min(m->records,
+				(*index | ((1UL << GROUP_SHIFT) - 1)) + 1);
+
+	if (!test_and_clear_bit(*index >> GROUP_SHIFT, m->dirty_groups)) {
+		*index = end;
+		return true;
+	}
+	/* Cleared before the bits are looked at: pairs with metadata_mark(). */
+	for (;;) {
+		*index = find_next_bit(m->dirty, end, *index);
+		if (*index >= end)
+			return true;
+		/* Cleared before the active bits are: a later one marks it. */
+		if (test_and_clear_bit(*index, m->dirty) &&
+		    !collect_active(m, *index)) {
+			metadata_mark(m, (sector_t)*index << STRETCH_SHIFT, 1);
+			return false;
+		}
+		(*index)++;
+	}
+}
+
+/* The records of this batch are on the disk, or they are not. */
+static void keep_active(struct metadata *m, bool written)
+{
+	unsigned int per_unit = m->unit / DMREPL_SECTOR, i, j, k;
+	u64 active[OVERLAY_ACTIVE_WORDS];
+	struct dmrepl_record *d;
+	unsigned long index;
+
+	for (i = 0; i < m->nr_units; i++) {
+		d = m->units[i].buffer;
+		for (j = 0; j < per_unit; j++) {
+			index = m->units[i].nr * per_unit + j;
+			if (index >= m->records)
+				break;
+			for (k = 0; k < OVERLAY_ACTIVE_WORDS; k++)
+				active[k] = le64_to_cpu(d[j].active[k]);
+			if (written)
+				overlay_keep_active(&m->pair->overlay, index,
+						    active);
+			else
+				metadata_mark(m, (sector_t)index <<
+					      STRETCH_SHIFT, 1);
+		}
+	}
+}
+
+/*
+ * Make durable all active bits that are set now. Who calls it while writes go
+ * on gets an end nevertheless: each stretch is looked at once.
+ */
+static int sync_active(struct metadata *m, enum error_class *class)
+{
+	unsigned long index = 0;
+	int r;
+
+	do {
+		mutex_lock(&m->mutex);
+		begin_batch(m);
+		while (index < m->records && collect_group(m, &index))
+			;
+		*class = ERROR_METADATA;
+		r = refresh_super(m);
+		if (!r) {
+			/* Behind the collecting, before the records. */
+			r = blkdev_issue_flush(m->pair->active);
+			if (r)
+				*class = ERROR_ACTIVE;
+			else
+				r = write_batch(m);
+		}
+		keep_active(m, !r);
+		mutex_unlock(&m->mutex);
+	} while (!r && index < m->records);
+	return r;
+}
+
+static void end_flushes(struct metadata *m, struct llist_node *nodes)
+{
+	struct repl_request *rq, *next;
+	enum error_class class;
+	int r = sync_active(m, &class);
+
+	/* An error of the metadata is recorded already. */
+	if (r && class == ERROR_ACTIVE)
+		pair_record_error(m->pair, class, r, 0);
+	llist_for_each_entry_safe(rq, next, nodes, ready)
+		request_end_with(rq, rq->status ?: errno_to_blk_status(r));
+}
+
+/**
+ * metadata_sync - end a request when all active bits are durable
+ * @m: the metadata
+ * @rq: a view's flush, or a FUA write whose data is written; counted
+ *
+ * Any context. Active is flushed, too.
+ */
+void metadata_sync(struct metadata *m, struct repl_request *rq)
+{
+	if (llist_add(&rq->ready, &m->flushes))
+		queue_work(m->wq, &m->work);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Given up
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * metadata_unsettle - the view is being given up
+ * @m: the metadata
+ *
+ * Any context. Before the stage is invalid for anybody else.
+ */
+void metadata_unsettle(struct metadata *m)
+{
+	WRITE_ONCE(m->unsettled, true);
+	/* Pairs with metadata_settled(). */
+	smp_wmb();
+}
+
+/**
+ * metadata_settled - whether a stage that is invalid is durable
+ * @m: the metadata
+ * @rq: an origin write that found the stage invalid
+ *
+ * Any context.
+ *
+ * Return: false if the request was put to wait; it will be routed again.
+ */
+bool metadata_settled(struct metadata *m, struct repl_request *rq)
+{
+	/* The stage was seen before; pairs with metadata_unsettle(). */
+	smp_rmb();
+	if (likely(!READ_ONCE(m->unsettled)))
+		return true;
+	if (llist_add(&rq->ready, &m->settles))
+		queue_work(m->wq, &m->work);
+	return false;
+}
+
+static void settle(struct metadata *m, struct llist_node *nodes)
+{
+	struct repl_request *rq, *next;
+	struct metadata_state s;
+
+	mutex_lock(&m->mutex);
+	s = m->state;
+	s.stage = STAGE_INVALID;
+	/* The policy is that the origin goes on, whatever it costs the view. */
+	if (m->unsettled && write_super(m, &s)) {
+		m->state = s;
+		DMERR("%s: the metadata cannot say that the view is invalid; after a crash do not trust it",
+		      m->pair->name);
+	}
+	WRITE_ONCE(m->unsettled, false);
+	mutex_unlock(&m->mutex);
+	llist_for_each_entry_safe(rq, next, nodes, ready)
+		request_continue(rq);
+}
+
+static void do_metadata(struct work_struct *work)
+{
+	struct metadata *m = container_of(work, struct metadata, work);
+	struct llist_node *saves, *flushes, *settles;
+
+	for (;;) {
+		saves = llist_reverse_order(llist_del_all(&m->saves));
+		flushes = llist_del_all(&m->flushes);
+		settles = llist_del_all(&m->settles);
+		if (!saves && !flushes && !settles)
+			break;
+		if (settles)
+			settle(m, settles);
+		while (saves)
+			saves = save_some(m, saves);
+		if (flushes)
+			end_flushes(m, flushes);
+	}
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * The commit and the transitions
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * metadata_clear_leaves - secondary holds what these leaves described
+ * @m: the metadata
+ * @leaves: the leaves, locked and idle, their copies have ended
+ * @indexes: their stretches
+ * @n: how many; at most 64
+ *
+ * May sleep. Flushes secondary, then makes the records empty, then the leaves.
+ *
+ * Return: 0 or a negative errno; then nothing has changed in memory.
+ */
+int metadata_clear_leaves(struct metadata *m, struct leaf **leaves,
+			  unsigned long *indexes, unsigned int n)
+{
+	struct overlay *o = &m->pair->overlay;
+	struct dmrepl_record *d;
+	unsigned int i;
+	int r;
+
+	mutex_lock(&m->mutex);
+	begin_batch(m);
+	for (i = 0; i < n; i++) {
+		d = add_to_batch(m, indexes[i]);
+		if (WARN_ON_ONCE(!d))
+			break;
+		memset(d->saved, 0, sizeof(d->saved));
+		memset(d->active, 0, sizeof(d->active));
+	}
+	r = refresh_super(m);
+	if (!r)
+		r = blkdev_issue_flush(m->pair->secondary);
+	if (!r)
+		r = write_batch(m);
+	/* Durable before in memory: then the view may write to secondary. */
+	for (i = 0; !r && i < n; i++)
+		overlay_clear_leaf(o, indexes[i], leaves[i]);
+	mutex_unlock(&m->mutex);
+	return r;
+}
+
+/**
+ * metadata_state - what the superblock says
+ * @m: the metadata
+ *
+ * For who holds the pair's mutex, or has just opened the metadata.
+ */
+struct metadata_state metadata_state(struct metadata *m)
+{
+	struct metadata_state s;
+
+	mutex_lock(&m->mutex);
+	s = m->state;
+	mutex_unlock(&m->mutex);
+	return s;
+}
+
+/**
+ * metadata_write - make a state durable
+ * @m: the metadata
+ * @s: the state
+ *
+ * May sleep. If it fails, what is on the disk is open: the old state was
+ * written anew if that was possible, and is before anything else is promised.
+ *
+ * Return: 0 or a negative errno.
+ */
+int metadata_write(struct metadata *m, const struct metadata_state *s)
+{
+	int r;
+
+	mutex_lock(&m->mutex);
+	r = write_super(m, s);
+	if (r)
+		refresh_super(m);
+	mutex_unlock(&m->mutex);
+	return r;
+}
+
+/**
+ * metadata_adopt - a state that counts although it could not be written
+ * @m: the metadata
+ * @s: the state
+ *
+ * It is written before anything else is promised.
+ */
+void metadata_adopt(struct metadata *m, const struct metadata_state *s)
+{
+	mutex_lock(&m->mutex);
+	m->state = *s;
+	m->stale = true;
+	mutex_unlock(&m->mutex);
+}
+
+/**
+ * metadata_failing - whether the metadata device's last write has failed
+ * @m: the metadata
+ */
+bool metadata_failing(struct metadata *m)
+{
+	return READ_ONCE(m->failed);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Opening and closing
+ *---------------------------------------------------------------------------
+ */
+static void destroy(struct metadata *m)
+{
+	unsigned int i;
+
+	if (m->wq)
+		destroy_workqueue(m->wq);
+	for (i = 0; i < MAX_UNITS; i++)
+		kfree(m->units[i].buffer);
+	kfree(m->super);
+	kvfree(m->dirty);
+	bitmap_free(m->dirty_groups);
+	kvfree(m);
+}
+
+static struct metadata *create(struct pair *pair, struct replication *r)
+{
+	struct metadata *m = kvzalloc(sizeof(*m), GFP_NOIO);
+	unsigned int i;
+
+	if (!m)
+		return NULL;
+	m->pair = pair;
+	m->bdev = r->metadata->bdev;
+	mutex_init(&m->mutex);
+	init_completion(&m->written);
+	init_llist_head(&m->saves);
+	init_llist_head(&m->flushes);
+	init_llist_head(&m->settles);
+	INIT_WORK(&m->work, do_metadata);
+	m->unit = unit_of(m->bdev);
+	m->records = dmrepl_records(r->ti->len);
+	m->super = kmalloc(m->unit, GFP_NOIO);
+	m->dirty = kvcalloc(BITS_TO_LONGS(m->records), sizeof(long), GFP_NOIO);
+	m->dirty_groups = bitmap_zalloc((m->records >> GROUP_SHIFT) + 1,
+					GFP_NOIO);
+	m->wq = alloc_workqueue("dm-repl-meta/%s", WQ_UNBOUND | WQ_MEM_RECLAIM |
+				WQ_HIGHPRI, 0, pair->name);
+	for (i = 0; i < MAX_UNITS; i++) {
+		m->units[i].buffer = kmalloc(m->unit, GFP_NOIO);
+		if (!m->units[i].buffer)
+			break;
+	}
+	if (i == MAX_UNITS && m->super && m->dirty && m->dirty_groups && m->wq)
+		return m;
+	destroy(m);
+	return NULL;
+}
+
+/* A blank device becomes ours; it says what the pair is now. */
+static int format(struct metadata *m)
+{
+	struct pair *pair = m->pair;
+	u64 bytes = dmrepl_bytes(pair->overlay.sectors);
+	struct metadata_state s = {
+		.stage = READ_ONCE(pair->stage),
+		.epoch = pair->overlay.epoch,
+		.guarded = pair->guarded,
+		.fenced = pair->fenced,
+	};
+	int r;
+
+	/* Later, whatever is neither zero nor whole is damaged. */
+	r = blkdev_issue_zeroout(m->bdev, 0, bytes >> SECTOR_SHIFT, GFP_NOIO,
+				 0);
+	if (!r)
+		r = blkdev_issue_flush(m->bdev);
+	if (r)
+		return note_result(m, r, 0);
+	do
+		m->tag = get_random_u64();
+	while (!m->tag);
+	mutex_lock(&m->mutex);
+	r = write_super(m, &s);
+	if (!r)
+		r = write_super(m, &s);
+	mutex_unlock(&m->mutex);
+	if (!r)
+		DMINFO("%s: %pg is its metadata device from now on",
+		       pair->name, m->bdev);
+	return r;
+}
+
+static void parse_super(struct metadata *m, struct dmrepl_super *d)
+{
+	u32 flags = le32_to_cpu(d->flags);
+
+	m->sequence = le64_to_cpu(d->sequence);
+	m->tag = le64_to_cpu(d->tag);
+	m->state = (struct metadata_state){
+		.stage = stage_from_disk(le32_to_cpu(d->stage)),
+		.epoch = le64_to_cpu(d->epoch),
+		.guarded = flags & DMREPL_SUPER_GUARDED,
+		.fenced = flags & DMREPL_SUPER_FENCED,
+		.clean = flags & DMREPL_SUPER_CLEAN,
+		.since = le64_to_cpu(d->since),
+		.completed = le64_to_cpu(d->completed),
+		.prepared = le64_to_cpu(d->prepared),
+		.prepared_epoch = le64_to_cpu(d->prepared_epoch),
+		.prepared_stage = stage_from_disk(le32_to_cpu(d->prepared_stage)),
+		.prepared_fenced = le32_to_cpu(d->prepared_flags) &
+				   DMREPL_SUPER_FENCED,
+		.prepared_members = le32_to_cpu(d->prepared_members),
+	};
+}
+
+/* Bits that stand for nothing, beyond the end of the device. */
+static bool has_stray_bits(struct metadata *m, unsigned long index,
+			   const u64 *active, const u64 *saved)
+{
+	struct overlay *o = &m->pair->overlay;
+	sector_t left = o->sectors - ((sector_t)index << STRETCH_SHIFT);
+	unsigned int i, sectors = min_t(sector_t, left, STRETCH_SECTORS);
+	unsigned int blocks = sectors >> o->block_shift;
+	unsigned int pages = DIV_ROUND_UP(sectors, COW_PAGE_SECTORS);
+
+	for (i = pages; i < LEAF_PAGES; i++)
+		if (saved[i / 64] & (1ULL << i % 64))
+			return true;
+	for (i = blocks; i < STRETCH_SECTORS; i++)
+		if (active[i / 64] & (1ULL << i % 64))
+			return true;
+	return false;
+}
+
+/* Called with the mutex held: for the next load it is whole, but lost. */
+static int lose_record(struct metadata *m, unsigned long index, char *why)
+{
+	static const u64 none[OVERLAY_ACTIVE_WORDS];
+	struct pair *pair = m->pair;
+	int r;
+
+	DMERR("%s: record %lu of the metadata %s: what the view has at sectors %llu to %llu is lost",
+	      pair->name, index, why, (u64)index << STRETCH_SHIFT,
+	      min_t(u64, (u64)(index + 1) << STRETCH_SHIFT,
+		    pair->overlay.sectors) - 1);
+	pair_record_error(pair, ERROR_METADATA, -EILSEQ,
+			  (sector_t)index << STRETCH_SHIFT);
+	r = overlay_import(&pair->overlay, index, none, none, true);
+	if (r)
+		return r;
+	begin_batch(m);
+	add_to_batch(m, index);
+	return write_batch(m);
+}
+
+/* Called with the mutex held. */
+static int load_record(struct metadata *m, unsigned long index,
+		       struct dmrepl_record *d)
+{
+	u64 active[OVERLAY_ACTIVE_WORDS], saved[OVERLAY_SAVED_WORDS];
+	unsigned int i;
+
+	if (!d->checksum && is_zero(d, sizeof(*d)))
+		return 0;
+	if (!is_whole(d) || le32_to_cpu(d->magic) != DMREPL_RECORD_MAGIC ||
+	    le64_to_cpu(d->tag) != m->tag || le64_to_cpu(d->number) != index)
+		return lose_record(m, index, "is damaged");
+	if (le64_to_cpu(d->epoch) != m->state.epoch)
+		return 0;
+	for (i = 0; i < OVERLAY_SAVED_WORDS; i++)
+		saved[i] = le64_to_cpu(d->saved[i]);
+	for (i = 0; i < OVERLAY_ACTIVE_WORDS; i++)
+		active[i] = le64_to_cpu(d->active[i]);
+	if (has_stray_bits(m, index, active, saved))
+		return lose_record(m, index, "has bits beyond the end");
+	return overlay_import(&m->pair->overlay, index, active, saved,
+			      le32_to_cpu(d->flags) & DMREPL_RECORD_LOST);
+}
+
+/* Part of the disk cannot be read at once: unit by unit. */
+static int load_slowly(struct metadata *m, unsigned long index,
+		       unsigned long end, void *buffer)
+{
+	unsigned int per_unit = m->unit / DMREPL_SECTOR, i;
+	struct dmrepl_record *d = buffer;
+	int r = 0, failed;
+
+	for (; !r && index < end; index += per_unit) {
+		failed = transfer(m->bdev, REQ_OP_READ,
+				  DMREPL_RECORDS + (u64)index * DMREPL_SECTOR,
+				  buffer, m->unit);
+		for (i = 0; !r && i < per_unit && index + i < end; i++)
+			r = failed ? lose_record(m, index + i, "cannot be read") :
+				     load_record(m, index + i, d + i);
+		cond_resched();
+	}
+	return r;
+}
+
+static int read_pages(struct metadata *m, u64 byte, void **pages,
+		      unsigned int n, struct bio_vec *bvs)
+{
+	struct bio bio;
+	unsigned int i;
+	int r;
+
+	bio_init(&bio, m->bdev, bvs, n, REQ_OP_READ);
+	bio.bi_iter.bi_sector = byte >> SECTOR_SHIFT;
+	for (i = 0; i < n; i++)
+		__bio_add_page(&bio, virt_to_page(pages[i]), PAGE_SIZE, 0);
+	r = submit_bio_wait(&bio);
+	bio_uninit(&bio);
+	return r;
+}
+
+/* What a scan reads into. */
+struct scan {
+	unsigned int n;
+	void *pages[SCAN_PAGES];
+	struct bio_vec bvs[SCAN_PAGES];
+};
+
+static int load_chunk(struct metadata *m, struct scan *s, unsigned long index,
+		      unsigned long end)
+{
+	u64 byte = DMREPL_RECORDS + (u64)index * DMREPL_SECTOR;
+	u64 size = bdev_nr_sectors(m->bdev) << SECTOR_SHIFT;
+	unsigned long n = (end - index) * DMREPL_SECTOR;
+	unsigned int pages = DIV_ROUND_UP(n, PAGE_SIZE), i;
+	struct dmrepl_record *d;
+	int r = 0;
+
+	if (byte + (u64)pages * PAGE_SIZE > size ||
+	    read_pages(m, byte, s->pages, pages, s->bvs))
+		return load_slowly(m, index, end, s->pages[0]);
+	for (i = 0; !r && index < end; index++, i += DMREPL_SECTOR) {
+		d = s->pages[i / PAGE_SIZE] + i % PAGE_SIZE;
+		r = load_record(m, index, d);
+	}
+	cond_resched();
+	return r;
+}
+
+/* Called with the mutex held. */
+static int load_records(struct metadata *m)
+{
+	struct scan *s = kvzalloc(sizeof(*s), GFP_NOIO);
+	unsigned long index, step;
+	int r = -ENOMEM;
+
+	if (!s)
+		return r;
+	while (s->n < SCAN_PAGES) {
+		s->pages[s->n] = (void *)__get_free_page(GFP_NOIO);
+		if (!s->pages[s->n])
+			break;
+		s->n++;
+	}
+	step = s->n * (PAGE_SIZE / DMREPL_SECTOR);
+	if (step)
+		r = 0;
+	for (index = 0; !r && index < m->records; index += step)
+		r = load_chunk(m, s, index, min(index + step, m->records));
+	while (s->n--)
+		free_page((unsigned long)s->pages[s->n]);
+	kvfree(s);
+	return r;
+}
+
+static int load(struct metadata *m, struct dmrepl_super *d)
+{
+	struct overlay *o = &m->pair->overlay;
+	int r = 0;
+
+	parse_super(m, d);
+	o->epoch = m->state.epoch;
+	mutex_lock(&m->mutex);
+	if (m->state.stage == STAGE_RUNNING || m->state.stage == STAGE_FAILOVER)
+		r = load_records(m);
+	mutex_unlock(&m->mutex);
+	if (!r)
+		DMINFO("%s: found in stage %s, epoch %lu, %s: %llu active, %llu saved sectors",
+		       m->pair->name, stage_names[m->state.stage], o->epoch,
+		       m->state.clean ? "removed in good order" :
+					"after a crash",
+		       (u64)atomic64_read(&o->active),
+		       (u64)atomic64_read(&o->saved));
+	return r;
+}
+
+/**
+ * metadata_open - make or find what the metadata device holds
+ * @pair: the pair, whose mutex is held; its overlay is empty
+ * @r: the view's target
+ * @found: whether there was something to be found
+ *
+ * May sleep. Fills the overlay and gives it its epoch. The caller makes the
+ * pair what metadata_state() says.
+ *
+ * Return: the metadata, or an ERR_PTR().
+ */
+struct metadata *metadata_open(struct pair *pair, struct replication *r,
+			       bool *found)
+{
+	struct metadata *m = create(pair, r);
+	struct dmrepl_super *d = kmalloc(sizeof(*d), GFP_NOIO);
+	char *why = "Cannot allocate memory for the metadata device";
+	int content = -ENOMEM, error;
+
+	if (m && d)
+		content = inspect(r, d, &why);
+	error = min(content, 0);
+	*found = content == CONTENT_OURS;
+	if (error) {
+		DMERR("%s: %s", dm_device_name(r->md), why);
+	} else {
+		pair->overlay.durable = true;
+		view_uuid(r, m->uuid);
+		error = *found ? load(m, d) : format(m);
+		if (error)
+			DMERR("%s: the metadata device cannot be used: %d",
+			      dm_device_name(r->md), error);
+	}
+	kfree(d);
+	if (!error)
+		return m;
+	pair->overlay.durable = false;
+	if (m)
+		destroy(m);
+	return ERR_PTR(error);
+}
+
+/**
+ * metadata_close - all that is acknowledged becomes durable; a clean mark
+ * @m: the metadata; nothing is admitted to its pair
+ *
+ * May sleep.
+ */
+void metadata_close(struct metadata *m)
+{
+	struct pair *pair = m->pair;
+	enum error_class class;
+	struct metadata_state s;
+
+	flush_work(&m->work);
+	if (sync_active(m, &class)) {
+		DMERR("%s: what the view has written since its last flush is lost",
+		      pair->name);
+	} else {
+		s = metadata_state(m);
+		s.clean = true;
+		metadata_write(m, &s);
+	}
+	pair->overlay.durable = false;
+	destroy(m);
+}
