@@ -10,7 +10,7 @@
 J ?= 2
 N ?= 1000000
 T ?= *
-helpers := $(patsubst %.c,%,$(wildcard tests/lib/*.c))
+helpers := $(patsubst %.c,%,$(wildcard tests/lib/*.c)) tests/powercut/powercut
 tests := $(T:%=tests/functional/%.t)
 
 all: modules tools ## build the module dm-repl.ko and the tools (default)
@@ -28,7 +28,9 @@ bench-modules: modules
 
 # Static: they start sooner in an emulated machine.
 $(helpers): %: %.c
-	$(CC) -O2 -Wall -Wextra -Werror -static -pthread -o $@ $<
+	$(CC) -O2 -Wall -Wextra -Werror -static -pthread -o $@ $(filter %.c,$^)
+
+tests/powercut/powercut: $(wildcard tests/powercut/*.[ch])
 
 install: all ## install the module for kernel KVER, and the tools
 	kver=$$(tests/vm/kver) && \

@@ -1016,7 +1016,7 @@ static int format(struct metadata *m)
 		.stage = READ_ONCE(pair->stage),
 		.epoch = pair->overlay.epoch,
 		.guarded = pair->guarded,
-		.fenced = pair->fenced,
+		.fenced = pair->fenced && pair->stage == STAGE_DONE,
 	};
 	int r;
 

@@ -841,6 +841,8 @@ static int take_metadata(struct pair *pair, struct replication *r)
 	pair->metadata = m;
 	if (found)
 		error = find_state(pair, r);
+	else if (READ_ONCE(pair->stage) == STAGE_NONE)
+		WRITE_ONCE(pair->fenced, false);
 	if (error) {
 		metadata_close(m);
 		pair->metadata = NULL;
