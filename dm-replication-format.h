@@ -109,7 +109,7 @@ struct dmrepl_super {
 	__u8 zero[4];
 	char uuid[DMREPL_UUID_BYTES];
 	__u8 rest[264];
-} __attribute__((packed));
+} __attribute__((packed, aligned(8)));
 
 #define DMREPL_RECORD_LOST	(1 << 0)	/* see below */
 
@@ -140,7 +140,7 @@ struct dmrepl_record {
 	__le64 saved[DMREPL_SAVED_WORDS];
 	__le64 active[DMREPL_ACTIVE_WORDS];
 	__u8 rest[160];
-} __attribute__((packed));
+} __attribute__((packed, aligned(8)));
 
 _Static_assert(sizeof(struct dmrepl_super) == DMREPL_SECTOR,
 	       "a superblock is a sector");

@@ -983,14 +983,14 @@ static void unlock_pairs(struct pair **pairs, unsigned int n)
 /*
  * Called with the group's mutex and those of its pairs: if one member has
  * completed the transition that others have only prepared, so do these; if all
- * have only prepared it, none does.
+ * members are there and none has, none does.
  * Return: 1 to complete, 0 to take back, -EAGAIN if it is not known.
  */
 static int judge(struct pair **pairs, unsigned int n,
 		 const struct metadata_state *doubt)
 {
 	struct metadata_state s;
-	unsigned int i, prepared = 0;
+	unsigned int i, members = 0;
 
 	for (i = 0; i < n; i++) {
 		if (!pairs[i]->metadata)
@@ -998,9 +998,9 @@ static int judge(struct pair **pairs, unsigned int n,
 		s = metadata_state(pairs[i]->metadata);
 		if (s.completed == doubt->prepared)
 			return 1;
-		prepared += s.prepared == doubt->prepared;
+		members++;
 	}
-	return prepared == doubt->prepared_members ? 0 : -EAGAIN;
+	return members >= doubt->prepared_members ? 0 : -EAGAIN;
 }
 
 static void settle_doubt(struct pair *pair, bool complete)

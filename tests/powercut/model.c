@@ -238,6 +238,12 @@ static void end(struct world *w, const struct event *e)
 	}
 }
 
+static void seen_done(struct world *w, long epoch)
+{
+	w->stage = DONE;
+	w->epoch = epoch;
+}
+
 void model_apply(const struct event *e, long at)
 {
 	int i;
@@ -262,7 +268,7 @@ void model_apply(const struct event *e, long at)
 			else if (e->kind == END)
 				end(&worlds[i], e);
 			else
-				worlds[i].stage = DONE;
+				seen_done(&worlds[i], e->epoch);
 		}
 		break;
 	default:
@@ -332,12 +338,10 @@ static int check_stage(int pair, enum stage found, long epoch, bool guarded,
 	*changed = false;
 	if (!w->guarding && guarded != w->guarded)
 		return sprintf(why, "pair %d: the guard is %d", pair, guarded);
-	if (found == want && (epoch == w->epoch ||
-			      (found == DONE && epoch == w->epoch + 1)) &&
-	    !(moves && epoch == w->epoch + 1))
+	if (found == want && epoch == w->epoch + (w->stage == FAILOVER))
 		return 0;
 	if (w->changing && found == next &&
-	    (epoch == w->epoch + 1 || (w->next == NONE && epoch >= w->epoch))) {
+	    epoch == w->epoch + (w->next != NONE)) {
 		*changed = moves;
 		return 0;
 	}
