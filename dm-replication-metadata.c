@@ -48,6 +48,9 @@
  * leaves. Otherwise a commit begun again after a crash would copy old data
  * over what the view has written to secondary since.
  *
+ * The other superblock, which is older by one change, is made to say the same a
+ * second later: then one that is damaged costs nothing.
+ *
  * A superblock write that fails leaves open what is on the disk. Nothing is
  * promised any more until the state in memory was written anew, which is tried
  * before everything else.
@@ -56,6 +59,7 @@
 #define MAX_UNITS	128	/* written together */
 #define SCAN_PAGES	256	/* read at once */
 #define GROUP_SHIFT	12	/* stretches per bit of @dirty_groups */
+#define MIRROR_DELAY	HZ	/* until both superblocks say the same */
 
 /* A piece of the disk, written at once: one record or several. */
 struct unit {
@@ -72,6 +76,7 @@ struct unit {
  * @mutex: who holds it may write; guards all but the lists and bitmaps
  * @state: what the superblock says
  * @sequence: of the superblock that was last written, well or not
+ * @mirrored: of the last one that says the same as its predecessor
  * @tag: what records must carry
  * @uuid: of the view's mapped device
  * @unit: bytes that are written at once
@@ -92,6 +97,7 @@ struct unit {
  * @settles: origin writes that wait for @unsettled to end
  * @wq: of @work; with a rescuer of its own
  * @work: serves the three lists
+ * @mirror: makes the older superblock say what the newer one does
  */
 struct metadata {
 	struct pair *pair;
@@ -99,6 +105,7 @@ struct metadata {
 	struct mutex mutex;		/* writing; all but lists and bitmaps */
 	struct metadata_state state;
 	u64 sequence;
+	u64 mirrored;
 	u64 tag;
 	char uuid[DMREPL_UUID_BYTES];
 	unsigned int unit;
@@ -119,6 +126,7 @@ struct metadata {
 	struct llist_head settles;
 	struct workqueue_struct *wq;
 	struct work_struct work;
+	struct delayed_work mirror;
 };
 
 /*
@@ -257,8 +265,10 @@ static int write_super(struct metadata *m, const struct metadata_state *s)
 	r = transfer(m->bdev, REQ_OP_WRITE | REQ_SYNC | REQ_META | REQ_FUA,
 		     byte, m->super, m->unit);
 	m->stale = r;
-	if (!r)
+	if (!r) {
 		m->state = *s;
+		mod_delayed_work(m->wq, &m->mirror, MIRROR_DELAY);
+	}
 	return note_result(m, r, 0);
 }
 
@@ -266,6 +276,20 @@ static int write_super(struct metadata *m, const struct metadata_state *s)
 static int refresh_super(struct metadata *m)
 {
 	return m->stale ? write_super(m, &m->state) : 0;
+}
+
+static void do_mirror(struct work_struct *work)
+{
+	struct metadata *m = container_of(to_delayed_work(work),
+					  struct metadata, mirror);
+
+	mutex_lock(&m->mutex);
+	if (m->mirrored != m->sequence) {
+		write_super(m, &m->state);
+		m->mirrored = m->sequence;
+		cancel_delayed_work(&m->mirror);
+	}
+	mutex_unlock(&m->mutex);
 }
 
 enum content {
@@ -325,6 +349,9 @@ static enum content read_super(struct block_device *bdev, void *buffer,
 				le64_to_cpu(newest->sequence))
 			*newest = *d;
 	}
+	if (found && (damaged || unread))
+		DMWARN("%pg: one of two superblocks is damaged; see dmrepl-metadata repair",
+		       bdev);
 	if (found)
 		return le32_to_cpu(newest->version) > DMREPL_VERSION ?
 		       CONTENT_NEWER : CONTENT_OURS;
@@ -963,6 +990,7 @@ static void destroy(struct metadata *m)
 {
 	unsigned int i;
 
+	cancel_delayed_work_sync(&m->mirror);
 	if (m->wq)
 		destroy_workqueue(m->wq);
 	for (i = 0; i < MAX_UNITS; i++)
@@ -988,6 +1016,7 @@ static struct metadata *create(struct pair *pair, struct replication *r)
 	init_llist_head(&m->flushes);
 	init_llist_head(&m->settles);
 	INIT_WORK(&m->work, do_metadata);
+	INIT_DELAYED_WORK(&m->mirror, do_mirror);
 	m->unit = unit_of(m->bdev);
 	m->records = dmrepl_records(r->ti->len);
 	m->super = kmalloc(m->unit, GFP_NOIO);
@@ -1116,6 +1145,11 @@ static int load_record(struct metadata *m, unsigned long index,
 	if (!is_whole(d) || le32_to_cpu(d->magic) != DMREPL_RECORD_MAGIC ||
 	    le64_to_cpu(d->tag) != m->tag || le64_to_cpu(d->number) != index)
 		return lose_record(m, index, "is damaged");
+	if (le64_to_cpu(d->epoch) > m->state.epoch) {
+		DMERR("%s: record %lu is newer than the superblock that is left; see dmrepl-metadata repair",
+		      m->pair->name, index);
+		return -EILSEQ;
+	}
 	if (le64_to_cpu(d->epoch) != m->state.epoch)
 		return 0;
 	for (i = 0; i < OVERLAY_SAVED_WORDS; i++)
@@ -1302,6 +1336,7 @@ void metadata_close(struct metadata *m)
 		s.clean = true;
 		metadata_write(m, &s);
 	}
+	flush_delayed_work(&m->mirror);
 	pair->overlay.durable = false;
 	destroy(m);
 }

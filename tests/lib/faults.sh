@@ -319,7 +319,7 @@ fresh()
 	mend active hidden secondary
 	model_checkpoint
 	tables "create p-origin 0 $DISK_SECTORS replication origin /dev/mapper/secondary" \
-		"create p-view 0 $DISK_SECTORS replication secondary /dev/mapper/active /dev/mapper/hidden /dev/mapper/secondary $(($# + 1)) autostart $*"
+		"create p-view $(LENGTH=$DISK_SECTORS view_table /dev/mapper/{active,hidden,secondary} autostart "$@")"
 }
 
 gone()

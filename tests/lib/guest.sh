@@ -317,12 +317,36 @@ features()
 	fi
 }
 
+# blank_metadata SECONDARY: the disk for its pair's metadata; blank, unless a pair
+# uses it.
+blank_metadata()
+{
+	local name sys
+
+	name=meta-$(stat -Lc %r "$1")
+	DISK=/dev/$name
+	[ -b "$DISK" ] ||
+		DISK=/dev/nullb$(cat "/sys/kernel/config/nullb/$name/index" 2>&1)
+	if [ ! -b "$DISK" ]; then
+		null_disk "$name" 1 >&2 || return
+	fi
+	sys=$(sysblock "$DISK")
+	if [ -z "$(ls "$sys/holders")" ]; then
+		blkio zeroout "$DISK" 0 1m >&2
+	fi
+	echo "$DISK"
+}
+
 # view_table ACTIVE HIDDEN SECONDARY [FEATURE]...; LENGTH overrides the length.
+# With METADATA in the environment each pair gets the feature metadata.
 view_table()
 {
 	local active=$1 hidden=$2 secondary=$3
 
 	shift 3
+	if [ -n "${METADATA:-}" ] && [[ " $* " != *" metadata "* ]]; then
+		set -- "$@" metadata "$(blank_metadata "$secondary")"
+	fi
 	echo "0 ${LENGTH:-$(sectors "$secondary")} replication secondary" \
 		"$active $hidden $secondary$(features "$@")"
 }
