@@ -387,6 +387,9 @@ static int check_pair(int pair, bool *changed, char *why)
 	}
 	if (check_stage(pair, stage, epoch, guarded, changed, why))
 		return 1;
+	/* It has rejoined: secondary is what the view was. */
+	if (stage == NONE && w->stage == DONE)
+		return compare(origin_path[pair], 0, all, &w->view, NULL, why);
 	if (stage == NONE || stage == STOPPED || stage == INVALID)
 		return compare(origin_path[pair], 0, all, &w->origin, NULL,
 			       why);
