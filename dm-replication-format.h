@@ -30,6 +30,13 @@
 #define DM_REPLICATION_FORMAT_H
 
 #include <linux/types.h>
+#ifdef __KERNEL__
+#include <linux/build_bug.h>
+#include <linux/stddef.h>
+#else
+#include <assert.h>
+#include <stddef.h>
+#endif
 
 #define DMREPL_VERSION		1
 #define DMREPL_SUPER_MAGIC	0x7265707573706d64ULL	/* "dmpsuper" */
@@ -59,9 +66,9 @@
 #define DMREPL_STAGE_STOPPED	5
 #define DMREPL_STAGE_INVALID	6
 
-#define DMREPL_SUPER_GUARDED	(1 << 0)	/* the replica is inconsistent */
-#define DMREPL_SUPER_FENCED	(1 << 1)	/* origin requests are refused */
-#define DMREPL_SUPER_CLEAN	(1 << 2)	/* removed in good order */
+#define DMREPL_SUPER_GUARDED	0x1	/* the replica is inconsistent */
+#define DMREPL_SUPER_FENCED	0x2	/* origin requests are refused */
+#define DMREPL_SUPER_CLEAN	0x4	/* removed in good order */
 
 /*
  * Byte	what
@@ -109,9 +116,9 @@ struct dmrepl_super {
 	__u8 zero[4];
 	char uuid[DMREPL_UUID_BYTES];
 	__u8 rest[264];
-} __attribute__((packed, aligned(8)));
+};
 
-#define DMREPL_RECORD_LOST	(1 << 0)	/* see below */
+#define DMREPL_RECORD_LOST	0x1	/* see below */
 
 /*
  * Byte	what
@@ -140,18 +147,19 @@ struct dmrepl_record {
 	__le64 saved[DMREPL_SAVED_WORDS];
 	__le64 active[DMREPL_ACTIVE_WORDS];
 	__u8 rest[160];
-} __attribute__((packed, aligned(8)));
+};
 
-_Static_assert(sizeof(struct dmrepl_super) == DMREPL_SECTOR,
-	       "a superblock is a sector");
-_Static_assert(sizeof(struct dmrepl_record) == DMREPL_SECTOR,
-	       "a record is a sector");
-_Static_assert(__builtin_offsetof(struct dmrepl_super, uuid) == 112 &&
-	       __builtin_offsetof(struct dmrepl_super, rest) == 248 &&
-	       __builtin_offsetof(struct dmrepl_record, saved) == 64 &&
-	       __builtin_offsetof(struct dmrepl_record, active) == 96 &&
-	       __builtin_offsetof(struct dmrepl_record, rest) == 352,
-	       "the members are where they are said to be");
+/* No compiler has room for padding: each number lies at a multiple of itself. */
+static_assert(sizeof(struct dmrepl_super) == DMREPL_SECTOR,
+	      "a superblock is a sector");
+static_assert(sizeof(struct dmrepl_record) == DMREPL_SECTOR,
+	      "a record is a sector");
+static_assert(offsetof(struct dmrepl_super, uuid) == 112 &&
+	      offsetof(struct dmrepl_super, rest) == 248 &&
+	      offsetof(struct dmrepl_record, saved) == 64 &&
+	      offsetof(struct dmrepl_record, active) == 96 &&
+	      offsetof(struct dmrepl_record, rest) == 352,
+	      "the members are where they are said to be");
 
 /* Records of a device of so many sectors, and bytes of its metadata device. */
 static inline __u64 dmrepl_records(__u64 sectors)

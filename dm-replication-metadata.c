@@ -65,8 +65,6 @@
 struct unit {
 	u64 nr;
 	void *buffer;
-	struct bio_vec bv;
-	struct bio bio;
 };
 
 /**
@@ -87,6 +85,7 @@ struct unit {
  * @super: a superblock on its way
  * @nr_units: units in use
  * @units: records on their way
+ * @bios: writes of @units
  * @pending: writes of @units in flight, plus one
  * @status: the first error of them
  * @written: the last of them has ended
@@ -116,6 +115,7 @@ struct metadata {
 	void *super;
 	unsigned int nr_units;
 	struct unit units[MAX_UNITS];
+	struct bio_set bios;
 	atomic_t pending;
 	blk_status_t status;
 	struct completion written;
@@ -350,8 +350,7 @@ static enum content read_super(struct block_device *bdev, void *buffer,
 			*newest = *d;
 	}
 	if (found && (damaged || unread))
-		DMWARN("%pg: one of two superblocks is damaged; see dmrepl-metadata repair",
-		       bdev);
+		DMWARN("%pg: one of two superblocks is damaged", bdev);
 	if (found)
 		return le32_to_cpu(newest->version) > DMREPL_VERSION ?
 		       CONTENT_NEWER : CONTENT_OURS;
@@ -526,6 +525,7 @@ static void unit_written(struct bio *bio)
 
 	if (bio->bi_status)
 		cmpxchg(&m->status, BLK_STS_OK, bio->bi_status);
+	bio_put(bio);
 	if (atomic_dec_and_test(&m->pending))
 		complete(&m->written);
 }
@@ -533,20 +533,22 @@ static void unit_written(struct bio *bio)
 static void write_unit(struct metadata *m, struct unit *u, blk_opf_t op)
 {
 	struct dmrepl_record *d = u->buffer;
+	struct bio *bio;
 	unsigned int i;
 
 	for (i = 0; i < m->unit / DMREPL_SECTOR; i++)
 		if (d[i].magic)
 			seal(d + i);
-	bio_init(&u->bio, m->bdev, &u->bv, 1, op);
-	u->bio.bi_iter.bi_sector =
+	/* As many are reserved as there are units, so this does not wait. */
+	bio = bio_alloc_bioset(m->bdev, 1, op, GFP_NOIO, &m->bios);
+	bio->bi_iter.bi_sector =
 		(DMREPL_RECORDS + u->nr * m->unit) >> SECTOR_SHIFT;
-	u->bio.bi_private = m;
-	u->bio.bi_end_io = unit_written;
-	__bio_add_page(&u->bio, virt_to_page(u->buffer), m->unit,
+	bio->bi_private = m;
+	bio->bi_end_io = unit_written;
+	__bio_add_page(bio, virt_to_page(u->buffer), m->unit,
 		       offset_in_page(u->buffer));
 	atomic_inc(&m->pending);
-	submit_bio_noacct(&u->bio);
+	submit_bio_noacct(bio);
 }
 
 /* Durable when it returns 0. One record: FUA; many: one flush. */
@@ -570,8 +572,6 @@ static int write_batch(struct metadata *m)
 	blk_finish_plug(&plug);
 	if (!atomic_dec_and_test(&m->pending))
 		wait_for_completion_io(&m->written);
-	for (i = 0; i < m->nr_units; i++)
-		bio_uninit(&m->units[i].bio);
 	r = blk_status_to_errno(m->status);
 	if (!r && m->nr_units > 1)
 		r = blkdev_issue_flush(m->bdev);
@@ -844,7 +844,7 @@ static void settle(struct metadata *m, struct llist_node *nodes)
 	/* The policy is that the origin goes on, whatever it costs the view. */
 	if (m->unsettled && write_super(m, &s)) {
 		m->state = s;
-		DMERR("%s: the metadata cannot say that the view is invalid; after a crash do not trust it",
+		DMERR("%s: cannot say durably that the view is invalid: do not trust it after a crash",
 		      m->pair->name);
 	}
 	WRITE_ONCE(m->unsettled, false);
@@ -995,6 +995,7 @@ static void destroy(struct metadata *m)
 		destroy_workqueue(m->wq);
 	for (i = 0; i < MAX_UNITS; i++)
 		kfree(m->units[i].buffer);
+	bioset_exit(&m->bios);
 	kfree(m->super);
 	kvfree(m->dirty);
 	bitmap_free(m->dirty_groups);
@@ -1030,7 +1031,8 @@ static struct metadata *create(struct pair *pair, struct replication *r)
 		if (!m->units[i].buffer)
 			break;
 	}
-	if (i == MAX_UNITS && m->super && m->dirty && m->dirty_groups && m->wq)
+	if (i == MAX_UNITS && m->super && m->dirty && m->dirty_groups &&
+	    m->wq && !bioset_init(&m->bios, MAX_UNITS, 0, BIOSET_NEED_BVECS))
 		return m;
 	destroy(m);
 	return NULL;
@@ -1119,7 +1121,7 @@ static int lose_record(struct metadata *m, unsigned long index, char *why)
 	struct pair *pair = m->pair;
 	int r;
 
-	DMERR("%s: record %lu of the metadata %s: what the view has at sectors %llu to %llu is lost",
+	DMERR("%s: record %lu of the metadata %s: the view's sectors %llu to %llu are lost",
 	      pair->name, index, why, (u64)index << STRETCH_SHIFT,
 	      min_t(u64, (u64)(index + 1) << STRETCH_SHIFT,
 		    pair->overlay.sectors) - 1);
@@ -1146,7 +1148,7 @@ static int load_record(struct metadata *m, unsigned long index,
 	    le64_to_cpu(d->tag) != m->tag || le64_to_cpu(d->number) != index)
 		return lose_record(m, index, "is damaged");
 	if (le64_to_cpu(d->epoch) > m->state.epoch) {
-		DMERR("%s: record %lu is newer than the superblock that is left; see dmrepl-metadata repair",
+		DMERR("%s: record %lu is newer than its superblock; see dmrepl-metadata repair",
 		      m->pair->name, index);
 		return -EILSEQ;
 	}
@@ -1264,7 +1266,7 @@ static int load(struct metadata *m, struct dmrepl_super *d)
 		r = load_records(m);
 	mutex_unlock(&m->mutex);
 	if (!r)
-		DMINFO("%s: found in stage %s, epoch %lu, %s: %llu active, %llu saved sectors",
+		DMINFO("%s: found in stage %s, epoch %lu, %s: %llu active, %llu saved",
 		       m->pair->name, stage_names[m->state.stage], o->epoch,
 		       m->state.clean ? "removed in good order" :
 					"after a crash",

@@ -879,7 +879,10 @@ void overlay_drop_stale(struct overlay *o, unsigned long index,
  */
 size_t overlay_bytes(struct overlay *o)
 {
-	return atomic_long_read(&o->nr_leaves) * leaf_size(o->block_shift) +
+	size_t durable = o->durable ? leaf_bits(o->block_shift) / 8 : 0;
+
+	return atomic_long_read(&o->nr_leaves) *
+	       (leaf_size(o->block_shift) + durable) +
 	       (atomic_long_read(&o->nr_slots) * sizeof(void *) << SLOTS_SHIFT);
 }
 

@@ -793,11 +793,10 @@ static void apply_state(struct pair *pair, const struct metadata_state *s)
 		pair->stage_since = ktime_get_boottime_ns() -
 			(ktime_get_real_seconds() - s->since) * NSEC_PER_SEC;
 	pair_set_stage(pair, stage, stage);
-	/* The stage before the way is open: pairs with request_admit(). */
-	if (!fence)
+	if (!fence)	/* release: who finds the way open finds the stage */
 		smp_store_release(&pair->fenced, false);
 	if (s->prepared)
-		DMWARN("%s: whether its group has completed a transition is open until all its %u members are loaded",
+		DMWARN("%s: a transition of its group is open until all %u members are loaded",
 		       pair->name, s->prepared_members);
 }
 
@@ -818,7 +817,7 @@ static int find_state(struct pair *pair, struct replication *r)
 	} else if (s.stage == STAGE_RUNNING && pair->origin && !pair->fenced) {
 		s.stage = STAGE_INVALID;
 		s.prepared = 0;
-		DMERR("%s: its origin was not fenced before the view was found: the view is invalid",
+		DMERR("%s: its origin was open before the view was found: the view is invalid",
 		      pair->name);
 	}
 	error = metadata_write(pair->metadata, &s);

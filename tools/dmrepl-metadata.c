@@ -49,8 +49,8 @@ static const char * const verdict_names[] = {
 	"fine", "blank", "damaged", "unreadable",
 };
 
-__attribute__((format(printf, 1, 2), noreturn))
-static void die(const char *text, ...)
+__attribute__((format(printf, 1, 2), noreturn)) static void
+die(const char *text, ...)
 {
 	va_list args;
 
@@ -61,8 +61,8 @@ static void die(const char *text, ...)
 	exit(2);
 }
 
-__attribute__((format(printf, 2, 3)))
-static void complain(struct image *im, const char *text, ...)
+__attribute__((format(printf, 2, 3))) static void
+complain(struct image *im, const char *text, ...)
 {
 	va_list args;
 
@@ -213,10 +213,10 @@ static const char *read_record(struct image *im, struct dmrepl_record *r,
 	return judge(im, r, number);
 }
 
-static void for_each_record(struct image *im,
-			    void (*fn)(struct image *im, uint64_t number,
-				       struct dmrepl_record *r,
-				       const char *why))
+typedef void visit(struct image *im, uint64_t number, struct dmrepl_record *r,
+		   const char *why);
+
+static void for_each_record(struct image *im, visit *fn)
 {
 	uint64_t number, n = dmrepl_records(im->sectors);
 	struct dmrepl_record r;
@@ -333,7 +333,7 @@ static void check_record(struct image *im, uint64_t number,
 {
 	if (why) {
 		im->damaged++;
-		complain(im, "record %llu is damaged: %s: what the view has at sectors %llu to %llu is lost",
+		complain(im, "record %llu is damaged: %s: sectors %llu to %llu are lost",
 			 (unsigned long long)number, why,
 			 (unsigned long long)number * DMREPL_STRETCH_SECTORS,
 			 (unsigned long long)(number + 1) *
@@ -343,7 +343,7 @@ static void check_record(struct image *im, uint64_t number,
 	} else if (is_current(im, r) &&
 		   le32toh(r->flags) & DMREPL_RECORD_LOST) {
 		im->lost++;
-		complain(im, "record %llu is the heir of a damaged one: reads of sectors %llu to %llu fail but where the view has written since",
+		complain(im, "record %llu follows a damaged one: sectors %llu to %llu are lost",
 			 (unsigned long long)number,
 			 (unsigned long long)number * DMREPL_STRETCH_SECTORS,
 			 (unsigned long long)(number + 1) *
@@ -365,7 +365,7 @@ static void check(struct image *im)
 			 le32toh(im->supers[im->newest].stage));
 	for_each_record(im, check_record);
 	if (im->newer)
-		complain(im, "%llu records are newer than the superblock that is left: the view cannot be trusted",
+		complain(im, "%llu records are newer than the superblock: do not trust the view",
 			 (unsigned long long)im->newer);
 }
 

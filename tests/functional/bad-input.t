@@ -65,7 +65,9 @@ wrong_lines()
 	view_refused "a primary's feature" EINVAL '^Unknown feature; there are .*guarded' "$A $H $S 2 resync_rate_mib 1"
 	origin_refused "unknown feature of an origin" EINVAL '^Unknown feature; mode origin has only fenced' "$S 1 turbo"
 	origin_refused "a view's feature" EINVAL '^Unknown feature; mode origin has only fenced' "$S 1 autostart"
-	view_refused "metadata, not yet" EINVAL '^metadata is not supported yet' "$A $H $S 2 metadata $X"
+	view_refused "metadata without a device" EINVAL '^metadata needs a device' "$A $H $S 1 metadata"
+	view_refused "metadata twice" EINVAL '^metadata is there twice' "$A $H $S 4 metadata $X metadata $X"
+	view_refused "metadata on active" EINVAL '^Active, hidden, secondary and metadata must be four' "$A $H $S 2 metadata $A"
 	view_refused "group without a name" EINVAL '^group needs a name of 1 to 64' "$A $H $S 1 group"
 	view_refused "group with too long a name" EINVAL '^group needs a name of 1 to 64' \
 		"$A $H $S 2 group $(printf 'g%.0s' {1..65})"

@@ -62,7 +62,7 @@ byte $((8192 + 70))
 if checks; then
 	ok 1 "check finds a damaged record"
 fi
-like "$(</tmp/check)" "^record 0 is damaged: .* sectors 0 to 2047 is lost$" "check names it"
+like "$(</tmp/check)" "^record 0 is damaged: .* sectors 0 to 2047 are lost$" "check names it"
 run_ok "the pair is loaded nevertheless" load_p
 is "$(stage p)" running "it runs"
 is "$(msg p get_error)" "-84 metadata sector 0 total 1" "the error names the stretch"
@@ -180,7 +180,7 @@ super 56 1
 super 48 0
 klog_mark
 run_fails "records newer than their superblock are refused" EILSEQ load_p
-like "$(klog_since)" "newer than the superblock" "with words"
+like "$(klog_since)" "newer than its superblock" "with words"
 run_ok "repair" dmrepl-metadata repair "$meta"
 run_ok "makes it loadable" load_p
 is "$(stage p)" invalid "but the view is given up"

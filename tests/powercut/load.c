@@ -239,7 +239,7 @@ static void act(enum action action, int pair)
 	e.kind = BEGIN;
 	note(&e);
 	if (action == FAIL_OVER || action == PROMOTE)
-		fenced_now[0] = fenced_now[1] = true;
+		memset(fenced_now, true, sizeof(fenced_now));
 	r = dm_message(name_of(pair, true), text);
 	if (r)
 		die("%s: %s", text, strerror(-r));

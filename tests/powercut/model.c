@@ -338,10 +338,11 @@ static int check_stage(int pair, enum stage found, long epoch, bool guarded,
 	*changed = false;
 	if (!w->guarding && guarded != w->guarded)
 		return sprintf(why, "pair %d: the guard is %d", pair, guarded);
-	if (found == want && epoch == w->epoch + (w->stage == FAILOVER))
+	if (found == want && epoch == (w->stage == FAILOVER ? w->epoch + 1 :
+							      w->epoch))
 		return 0;
 	if (w->changing && found == next &&
-	    epoch == w->epoch + (w->next != NONE)) {
+	    epoch == (w->next == NONE ? w->epoch : w->epoch + 1)) {
 		*changed = moves;
 		return 0;
 	}

@@ -19,7 +19,7 @@
  * kernel's dm-log-writes cannot be used for this: it puts a write into its log
  * when it is flushed and forgets when it was sent, but the first rule to be
  * tested is that a write to secondary is not sent before others are durable;
- * and one log for all disks would have each disk's flush flush the others.
+ * and in one log for all disks a flush of each would count for the others.
  */
 #define _GNU_SOURCE
 #include <getopt.h>
@@ -63,6 +63,35 @@ void *alloc(size_t bytes)
 	return p;
 }
 
+static void take(int name, long n)
+{
+	switch (name) {
+	case 's':
+		opt.seed = n;
+		break;
+	case 'p':
+		opt.pairs = n;
+		break;
+	case 'r':
+		opt.rounds = n;
+		break;
+	case 'o':
+		opt.ops = n;
+		break;
+	case 'c':
+		opt.cuts = n;
+		break;
+	case 'b':
+		opt.block = n;
+		break;
+	case 'f':
+		opt.failover = true;
+		break;
+	default:
+		die("wrong usage");
+	}
+}
+
 static void parse(int argc, char **argv)
 {
 	static const struct option names[] = {
@@ -73,20 +102,8 @@ static void parse(int argc, char **argv)
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		long n = optarg ? atol(optarg) : 0;
-
-		switch (c) {
-		case 's': opt.seed = n; break;
-		case 'p': opt.pairs = n; break;
-		case 'r': opt.rounds = n; break;
-		case 'o': opt.ops = n; break;
-		case 'c': opt.cuts = n; break;
-		case 'f': opt.failover = true; break;
-		case 'b': opt.block = n; break;
-		default: die("wrong usage");
-		}
-	}
+	while ((c = getopt_long(argc, argv, "", names, NULL)) != -1)
+		take(c, optarg ? atol(optarg) : 0);
 	if (opt.pairs < 1 || opt.pairs > MAX_PAIRS)
 		die("--pairs is 1 or 2");
 }
