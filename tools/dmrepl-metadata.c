@@ -213,10 +213,10 @@ static const char *read_record(struct image *im, struct dmrepl_record *r,
 	return judge(im, r, number);
 }
 
-typedef void visit(struct image *im, uint64_t number, struct dmrepl_record *r,
-		   const char *why);
+typedef void (*visit)(struct image *im, uint64_t number,
+		      struct dmrepl_record *r, const char *why);
 
-static void for_each_record(struct image *im, visit *fn)
+static void for_each_record(struct image *im, visit fn)
 {
 	uint64_t number, n = dmrepl_records(im->sectors);
 	struct dmrepl_record r;
