@@ -1254,6 +1254,11 @@ static int load_records(struct metadata *m)
 	return r;
 }
 
+static bool has_overlay(enum stage stage)
+{
+	return stage == STAGE_RUNNING || stage == STAGE_FAILOVER;
+}
+
 static int load(struct metadata *m, struct dmrepl_super *d)
 {
 	struct overlay *o = &m->pair->overlay;
@@ -1262,7 +1267,7 @@ static int load(struct metadata *m, struct dmrepl_super *d)
 	parse_super(m, d);
 	o->epoch = m->state.epoch;
 	mutex_lock(&m->mutex);
-	if (m->state.stage == STAGE_RUNNING || m->state.stage == STAGE_FAILOVER)
+	if (has_overlay(m->state.stage))
 		r = load_records(m);
 	mutex_unlock(&m->mutex);
 	if (!r)
@@ -1325,16 +1330,15 @@ struct metadata *metadata_open(struct pair *pair, struct replication *r,
  */
 void metadata_close(struct metadata *m)
 {
+	struct metadata_state s = metadata_state(m);
 	struct pair *pair = m->pair;
 	enum error_class class;
-	struct metadata_state s;
 
 	flush_work(&m->work);
-	if (sync_active(m, &class)) {
+	if (has_overlay(s.stage) && sync_active(m, &class)) {
 		DMERR("%s: what the view has written since its last flush is lost",
 		      pair->name);
 	} else {
-		s = metadata_state(m);
 		s.clean = true;
 		metadata_write(m, &s);
 	}

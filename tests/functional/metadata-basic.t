@@ -101,14 +101,14 @@ msg p set commit_rate_mib 1
 run_ok "failover" msg p failover
 is "$(stage p)" failover "it lasts"
 crash q
-run_ok "a crash in the middle: it goes on by itself" wait_stage q done 20
+run_ok "a crash in the middle: it goes on by itself" wait_stage q "done" 20
 is "$(ost q fence)" fenced "the origin is fenced"
 expect "$VIEW" 0x61 1m 4k "the view's own data is the disk"
 expect "$VIEW" 0x10 $((1048576 + 4096)) 60k "what the origin wrote is undone"
 expect "${copy[secondary]}" 0x61 1m 4k "on secondary"
 unpair q
 msg p set commit_rate_mib 0
-run_ok "the failover ends" wait_stage p done 20
+run_ok "the failover ends" wait_stage p "done" 20
 run_ok "the pair goes" unpair p
 run_ok "and comes back" load_p
 is "$(stage p) $(ost p fence)" "done fenced" "promoted and fenced, though its origin was loaded open"

@@ -81,7 +81,7 @@ like "$(msg p get_error)" "^-84 commit sector 0 total" "at the lost data"
 expect "$VIEW" 0x55 8k 4k "the view serves what it has"
 stamp "$VIEW" 0x66 0 1m
 run_ok "with the stretch written anew" msg p failover
-run_ok "it ends" wait_stage p done 10
+run_ok "it ends" wait_stage p "done" 10
 expect "${disk[secondary]}" 0x66 0 1m "secondary has it"
 expect "${disk[secondary]}" 0x10 1m 1m "and the rest"
 unpair p
