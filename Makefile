@@ -6,12 +6,19 @@
 # T=     one test of tests/functional, by its name without .t
 # J=     how many test machines run at a time
 # N=     how many operations soak-model compares
+# KILLS= how often check-kills kills a machine
 
 J ?= 2
 N ?= 1000000
+KILLS ?= 50
 T ?= *
 helpers := $(patsubst %.c,%,$(wildcard tests/lib/*.c)) tests/powercut/powercut
 tests := $(T:%=tests/functional/%.t)
+# What must be so with a metadata device, too: nothing is held in memory then,
+# so not what is about that, nor what spells table lines or counts leaks.
+with_metadata := conformance failover-load faults faults-failover faults-policy \
+	frozen groups model-4k model-basic model-delay model-odd qemu-defects \
+	regressions stages
 
 all: modules tools ## build the module dm-repl.ko and the tools (default)
 
@@ -42,6 +49,15 @@ demo: all need-vm $(helpers) ## watch the main job on real files, in a virtual m
 
 check: all need-vm $(helpers) ## run the tests in virtual machines (T=name runs one)
 	tests/check -j $(J) $(tests)
+
+check-metadata: all need-vm $(helpers) ## the tests again, each pair with a metadata device
+	METADATA=1 tests/check -j $(J) $(with_metadata:%=tests/functional/%.t)
+
+check-powercut: all need-vm $(helpers) ## cut the power at every request of a scenario (hours)
+	tests/vm/boot --mem 1024 --timeout 20000 tests/functional/metadata-powercut.t full
+
+check-kills: all need-vm ## kill machines under load KILLS= times, and look what is left
+	tests/powercut/kill $(KILLS)
 
 check-unit: need-unit ## run the overlay's unit tests (KUnit, KASAN)
 	tests/unit/run
@@ -82,5 +98,6 @@ help: ## list these verbs
 need-%:
 	@tests/vm/deps $*
 
-.PHONY: all modules bench-modules tools install demo check check-unit check-mutants \
+.PHONY: all modules bench-modules tools install demo check check-metadata \
+	check-powercut check-kills check-unit check-mutants \
 	soak-model bench bench-quick lint deps clean help
