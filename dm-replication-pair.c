@@ -661,6 +661,8 @@ static void leave_metadata(struct pair *pair, enum stage stage)
 		       pair->name, stage_names[stage]);
 	}
 	WRITE_ONCE(pair->in_doubt, false);
+	/* The leaves become stale, but what they describe is still needed. */
+	stop_reclaim(pair);
 }
 
 /* The view leaves: what only it knew is lost. */
