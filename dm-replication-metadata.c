@@ -844,7 +844,7 @@ static void settle(struct metadata *m, struct llist_node *nodes)
 	/* The policy is that the origin goes on, whatever it costs the view. */
 	if (m->unsettled && write_super(m, &s)) {
 		m->state = s;
-		DMERR("%s: cannot say on disk that the view is invalid: after a crash do not trust it",
+		DMERR("%s: cannot record that the view is invalid: after a crash do not trust it",
 		      m->pair->name);
 	}
 	WRITE_ONCE(m->unsettled, false);

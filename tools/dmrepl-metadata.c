@@ -216,7 +216,7 @@ static const char *read_record(struct image *im, struct dmrepl_record *r,
 typedef void (*visit)(struct image *im, uint64_t number,
 		      struct dmrepl_record *r, const char *why);
 
-static void for_each_record(struct image *im, visit fn)
+static void visit_records(struct image *im, visit fn)
 {
 	uint64_t number, n = dmrepl_records(im->sectors);
 	struct dmrepl_record r;
@@ -319,7 +319,7 @@ static void dump(struct image *im)
 		       stage_name(le32toh(s->prepared_stage)),
 		       (unsigned long long)le64toh(s->prepared_epoch),
 		       le32toh(s->prepared_members));
-	for_each_record(im, dump_record);
+	visit_records(im, dump_record);
 	printf("</superblock>\n");
 }
 
@@ -363,7 +363,7 @@ static void check(struct image *im)
 		    "unknown"))
 		complain(im, "the stage %u does not exist",
 			 le32toh(im->supers[im->newest].stage));
-	for_each_record(im, check_record);
+	visit_records(im, check_record);
 	if (im->newer)
 		complain(im, "%llu records are newer than the superblock: do not trust the view",
 			 (unsigned long long)im->newer);
@@ -423,7 +423,7 @@ static void repair(struct image *im)
 	    le32toh(im->supers[im->newest].stage) != DMREPL_STAGE_RUNNING)
 		die("%s: it was not running, and its state is lost: nothing can be repaired",
 		    im->path);
-	for_each_record(im, repair_record);
+	visit_records(im, repair_record);
 	if (fsync(im->fd))
 		die("%s: %s", im->path, strerror(errno));
 	repair_supers(im);
