@@ -119,15 +119,47 @@ static const char *describe(const struct event *e)
 	return names[e->kind];
 }
 
-/* Evenly spread, @n of those events that are in a window, or are not. */
-static void choose(bool *chosen, const bool *window, bool inside, long n)
+/*
+ * What kind of moment it is: OTHER; while a message is under WAY, or a failover
+ * goes on; and then, right AFTER a metadata device has answered.
+ */
+enum moment { OTHER, WAY, AFTER };
+
+static enum moment *classify(void)
+{
+	enum moment *moments = alloc((nr_events + 1) * sizeof(*moments));
+	bool inside = false;
+	int after = 0;
+	long at;
+
+	for (at = 0; at < nr_events; at++) {
+		const struct event *e = &events[at];
+
+		if (e->kind == BEGIN)
+			inside = true;
+		if (inside)
+			moments[at] = after ? AFTER : WAY;
+		if (after)
+			after--;
+		if (e->kind == REPLY && e->rq->disk % ROLES == METADATA)
+			after = 3;
+		if (e->kind == DONE_SEEN ||
+		    (e->kind == END && e->action != FAIL_OVER))
+			inside = false;
+	}
+	return moments;
+}
+
+/* Evenly spread, @n of those of one kind. */
+static void choose(bool *chosen, const enum moment *moments, enum moment kind,
+		   long n)
 {
 	long at, of = 0, seen = 0, took = 0;
 
 	for (at = 0; at < nr_events; at++)
-		of += window[at] == inside;
+		of += moments[at] == kind;
 	for (at = 0; at < nr_events; at++) {
-		if (window[at] != inside)
+		if (moments[at] != kind)
 			continue;
 		if (seen++ * n >= took * of) {
 			chosen[at] = true;
@@ -136,25 +168,17 @@ static void choose(bool *chosen, const bool *window, bool inside, long n)
 	}
 }
 
-/* Half of the cuts while a message is under way or a failover goes on. */
+/* A third of the cuts for each kind of moment. */
 static bool *choose_cuts(void)
 {
-	bool *chosen = alloc(nr_events + 1), *window = alloc(nr_events + 1);
-	bool inside = false;
-	long at;
+	bool *chosen = alloc(nr_events + 1);
+	enum moment *moments = classify(), kind;
 
-	for (at = 0; at < nr_events; at++) {
-		if (events[at].kind == BEGIN)
-			inside = true;
-		window[at] = inside;
-		if (events[at].kind == DONE_SEEN ||
-		    (events[at].kind == END && events[at].action != FAIL_OVER))
-			inside = false;
-	}
-	choose(chosen, window, true, opt.cuts ? opt.cuts / 2 : nr_events);
-	choose(chosen, window, false, opt.cuts ? opt.cuts / 2 : nr_events);
+	for (kind = OTHER; kind <= AFTER; kind++)
+		choose(chosen, moments, kind,
+		       opt.cuts ? opt.cuts / 3 : nr_events);
 	chosen[nr_events] = true;
-	free(window);
+	free(moments);
 	return chosen;
 }
 
