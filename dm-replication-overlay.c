@@ -742,6 +742,26 @@ bool overlay_set_active(struct overlay *o, sector_t sector, unsigned int n)
 }
 
 /**
+ * overlay_clear_active - these blocks are not in the set any more
+ * @o: the overlay
+ * @sector: where the range begins
+ * @n: its sectors, within one leaf
+ *
+ * Any context. For a set of which the caller knows that nobody relies on these
+ * bits any more: the view's are cleared by overlay_clear_leaf().
+ */
+void overlay_clear_active(struct overlay *o, sector_t sector, unsigned int n)
+{
+	unsigned int at = (sector & (STRETCH_SECTORS - 1)) >> o->block_shift;
+	struct leaf *leaf = overlay_find(o, sector);
+	unsigned int cleared = 0;
+
+	for (n >>= o->block_shift; leaf && n; at++, n--)
+		cleared += test_and_clear_bit(at, leaf->active);
+	atomic64_sub((u64)cleared << o->block_shift, &o->active);
+}
+
+/**
  * overlay_set_saved - the old data of these pages is kept
  * @o: the overlay
  * @leaf: their leaf, got with overlay_get()

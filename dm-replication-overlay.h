@@ -120,6 +120,7 @@ void *overlay_held(struct leaf *leaf, unsigned int page);
 bool overlay_set_active(struct overlay *o, sector_t sector, unsigned int n);
 bool overlay_set_active_in(struct overlay *o, struct leaf *leaf,
 			   sector_t sector, unsigned int n);
+void overlay_clear_active(struct overlay *o, sector_t sector, unsigned int n);
 void overlay_set_saved(struct overlay *o, struct leaf *leaf,
 		       unsigned long index, unsigned int page, unsigned int n);
 void overlay_set_slot(struct leaf *leaf, unsigned int page, void *held);

@@ -37,6 +37,9 @@
  * with reclaim that could wait for our own devices (memalloc_noio), and no
  * lock is taken that anybody holds across such an allocation.
  *
+ * A primary is a pair of one target; see dm-replication-primary.c. Its
+ * transitions are made here, by a table of its own.
+ *
  * A failover is different in one thing: it fences, defers and hands the
  * deferral to the commit's worker, which drains without a limit: it cannot be
  * taken back.
@@ -104,6 +107,35 @@ static const s16 action_table[NR_ACTIONS][NR_STAGES] = {
 		[STAGE_DONE]		= IGNORED,
 		[STAGE_STOPPED]		= STAGE_DONE,
 		[STAGE_INVALID]		= STAGE_DONE,
+	},
+};
+
+/* The same for a primary. The stages it never has are of no interest. */
+static const s16 primary_table[NR_ACTIONS][NR_STAGES] = {
+	[ACTION_START] = {
+		[STAGE_NONE]		= STAGE_RUNNING,
+		[STAGE_RUNNING]		= -EBUSY,
+		[STAGE_STOPPED]		= STAGE_RUNNING,
+	},
+	[ACTION_CHECKPOINT] = {
+		[STAGE_NONE]		= IGNORED,
+		[STAGE_RUNNING]		= IGNORED,
+		[STAGE_STOPPED]		= IGNORED,
+	},
+	[ACTION_STOP] = {
+		[STAGE_NONE]		= -EINVAL,
+		[STAGE_RUNNING]		= STAGE_STOPPED,
+		[STAGE_STOPPED]		= IGNORED,
+	},
+	[ACTION_FAILOVER] = {
+		[STAGE_NONE]		= -EINVAL,
+		[STAGE_RUNNING]		= STAGE_STOPPED,
+		[STAGE_STOPPED]		= IGNORED,
+	},
+	[ACTION_PROMOTE] = {
+		[STAGE_NONE]		= -EINVAL,
+		[STAGE_RUNNING]		= -EINVAL,
+		[STAGE_STOPPED]		= -EINVAL,
 	},
 };
 
@@ -211,9 +243,12 @@ static void do_open(struct work_struct *work)
 /* After the sets were emptied, or the stage has changed. */
 static void follow_up(struct pair *pair)
 {
-	pair->cache_stale = true;
+	/* A primary's disk is the same in every stage. */
+	pair->cache_stale = !pair->primary;
 	queue_work(pair->slow_wq, &pair->after_work);
-	queue_delayed_work(pair->slow_wq, &pair->reclaim_work, RECLAIM_DELAY);
+	if (!pair->primary)
+		queue_delayed_work(pair->slow_wq, &pair->reclaim_work,
+				   RECLAIM_DELAY);
 }
 
 static void discard_stretches(struct pair *pair, struct block_device *bdev,
@@ -345,19 +380,13 @@ static int make_queues(struct pair *pair)
 	return -ENOMEM;
 }
 
-static int make_parts(struct pair *pair)
+static int make_view_parts(struct pair *pair)
 {
 	int r;
 
-	pair->inflight = alloc_percpu(struct inflight);
-	if (!pair->inflight)
-		return -ENOMEM;
-	r = make_queues(pair);
-	if (r)
-		goto out_with_inflight;
 	r = route_init(pair);
 	if (r)
-		goto out_with_queues;
+		return r;
 	r = cow_init(pair);
 	if (r)
 		goto out_with_route;
@@ -370,6 +399,32 @@ out_with_cow:
 	cow_exit(pair);
 out_with_route:
 	route_exit(pair);
+	return r;
+}
+
+static void destroy_view_parts(struct pair *pair)
+{
+	commit_exit(pair);
+	cow_exit(pair);
+	route_exit(pair);
+	overlay_exit(&pair->overlay);
+}
+
+static int make_parts(struct pair *pair, bool primary)
+{
+	int r;
+
+	pair->inflight = alloc_percpu(struct inflight);
+	if (!pair->inflight)
+		return -ENOMEM;
+	r = make_queues(pair);
+	if (r)
+		goto out_with_inflight;
+	r = primary ? primary_init(pair) : make_view_parts(pair);
+	if (r)
+		goto out_with_queues;
+	return 0;
+
 out_with_queues:
 	destroy_queues(pair);
 out_with_inflight:
@@ -377,7 +432,7 @@ out_with_inflight:
 	return r;
 }
 
-static struct pair *make_pair(struct block_device *secondary)
+static struct pair *make_pair(struct block_device *secondary, bool primary)
 {
 	struct pair *pair = kvzalloc(sizeof(*pair), GFP_KERNEL);
 	int r;
@@ -394,7 +449,7 @@ static struct pair *make_pair(struct block_device *secondary)
 	INIT_WORK(&pair->open_work, do_open);
 	INIT_WORK(&pair->after_work, do_after_work);
 	INIT_DELAYED_WORK(&pair->reclaim_work, do_reclaim);
-	r = make_parts(pair);
+	r = make_parts(pair, primary);
 	if (r) {
 		kvfree(pair);
 		return ERR_PTR(r);
@@ -411,10 +466,10 @@ static void destroy_pair(struct pair *pair)
 	destroy_queues(pair);
 	if (pair->view_open)
 		compat_close_bdev(pair->view_open);
-	commit_exit(pair);
-	cow_exit(pair);
-	route_exit(pair);
-	overlay_exit(&pair->overlay);
+	if (pair->primary)
+		primary_exit(pair);
+	else
+		destroy_view_parts(pair);
 	free_percpu(pair->inflight);
 	kvfree(pair);
 }
@@ -480,21 +535,34 @@ static bool same_disk(struct block_device *a, struct block_device *b)
 			  (!bdev_is_partition(a) || !bdev_is_partition(b)));
 }
 
-static bool uses(struct replication *r, struct block_device *bdev)
+#define MAX_DEVICES	5
+
+/* Return: how many devices a target has. */
+static unsigned int list_devices(struct replication *r,
+				 struct block_device **devices)
 {
-	return same_disk(r->secondary->bdev, bdev) ||
-	       (r->is_view && (same_disk(r->active->bdev, bdev) ||
-			       same_disk(r->hidden->bdev, bdev) ||
-			       (r->metadata &&
-				same_disk(r->metadata->bdev, bdev))));
+	struct dm_dev *all[MAX_DEVICES] = {
+		r->secondary, r->active, r->hidden, r->metadata, r->local,
+	};
+	unsigned int i, n = 0;
+
+	for (i = 0; i < MAX_DEVICES; i++)
+		if (all[i])
+			devices[n++] = all[i]->bdev;
+	return n;
 }
 
 static bool share_a_device(struct replication *a, struct replication *b)
 {
-	return uses(a, b->secondary->bdev) ||
-	       (b->is_view && (uses(a, b->active->bdev) ||
-			       uses(a, b->hidden->bdev) ||
-			       (b->metadata && uses(a, b->metadata->bdev))));
+	struct block_device *of_a[MAX_DEVICES], *of_b[MAX_DEVICES];
+	unsigned int n = list_devices(a, of_a), m = list_devices(b, of_b);
+	unsigned int i, k;
+
+	for (i = 0; i < n; i++)
+		for (k = 0; k < m; k++)
+			if (same_disk(of_a[i], of_b[k]))
+				return true;
+	return false;
 }
 
 static bool same_metadata(struct replication *a, struct replication *b)
@@ -503,20 +571,26 @@ static bool same_metadata(struct replication *a, struct replication *b)
 	       (b->metadata ? b->metadata->bdev : NULL);
 }
 
+/* Of two targets of one mode. */
 static bool same_devices(struct replication *a, struct replication *b)
 {
-	if (a->secondary->bdev != b->secondary->bdev || a->ti->len != b->ti->len)
+	struct block_device *of_a[MAX_DEVICES], *of_b[MAX_DEVICES];
+	unsigned int n = list_devices(a, of_a), i;
+
+	if (a->ti->len != b->ti->len || a->block_shift != b->block_shift ||
+	    n != list_devices(b, of_b))
 		return false;
-	return !a->is_view || (a->active->bdev == b->active->bdev &&
-			       a->hidden->bdev == b->hidden->bdev &&
-			       a->block_shift == b->block_shift);
+	for (i = 0; i < n; i++)
+		if (of_a[i] != of_b[i])
+			return false;
+	return true;
 }
 
 /* The other table is of the same mapped device: this is a reload. */
 static int check_reload(struct replication *r, struct replication *old)
 {
-	if (r->is_view != old->is_view) {
-		r->ti->error = "A view and an origin cannot become each other";
+	if (r->is_view != old->is_view || r->is_primary != old->is_primary) {
+		r->ti->error = "A view, an origin and a primary cannot become each other";
 		return -EINVAL;
 	}
 	if (!same_metadata(r, old)) {
@@ -536,7 +610,8 @@ static int check_rival(struct replication *r, struct replication *other)
 {
 	if (!share_a_device(r, other))
 		return 0;
-	if (r->secondary->bdev != other->secondary->bdev) {
+	if (r->secondary->bdev != other->secondary->bdev || r->is_primary ||
+	    other->is_primary) {
 		r->ti->error = "A device is in use by another pair, in whole or in part";
 		return -EBUSY;
 	}
@@ -611,7 +686,7 @@ static int join_pair(struct replication *r, struct pair **new,
  */
 int pair_attach(struct replication *r, const char *group)
 {
-	struct pair *new = make_pair(r->secondary->bdev);
+	struct pair *new = make_pair(r->secondary->bdev, r->is_primary);
 	struct group *new_group = NULL;
 	int error;
 
@@ -738,7 +813,12 @@ void pair_detach(struct replication *r)
 
 	lock_group(r->group);
 	mutex_lock(&pair->mutex);
-	if (pair->view == r) {
+	if (pair->primary && pair->view == r) {
+		primary_leave(pair);
+	} else if (pair->primary &&
+		   !(pair->view && same_devices(r, pair->view))) {
+		primary_await_late(pair);
+	} else if (pair->view == r) {
 		leave_view(pair);
 		list_del_init(&pair->group_list);
 		pair->group = NULL;
@@ -854,17 +934,42 @@ static int take_metadata(struct pair *pair, struct replication *r)
 	return 0;
 }
 
+static int check_devices(struct pair *pair, struct replication *r)
+{
+	if (!pair->view || is_at_rest(READ_ONCE(pair->stage)) ||
+	    same_devices(r, pair->view))
+		return 0;
+	DMERR("%s: cannot resume other devices in stage %s, only in none, done, stopped",
+	      dm_device_name(r->md), stage_names[pair->stage]);
+	return -EBUSY;
+}
+
+/* Called with the pair's mutex. */
+static int take_primary(struct pair *pair, struct replication *r)
+{
+	int error;
+
+	error = check_devices(pair, r);
+	if (!error)
+		error = primary_take(pair, r, !pair->view ||
+				     !same_devices(r, pair->view));
+	if (error)
+		return error;
+	pair->secondary = r->secondary->bdev;
+	if (pair->view != r)
+		pair->tunables = r->tunables;
+	pair->view = r;
+	return 0;
+}
+
 /* Called with the pair's mutex, and its groups'. */
 static int take_view(struct pair *pair, struct replication *r)
 {
 	int error;
 
-	if (pair->view && !is_at_rest(READ_ONCE(pair->stage)) &&
-	    !same_devices(r, pair->view)) {
-		DMERR("%s: cannot resume other devices in stage %s, only in none, done, stopped",
-		      dm_device_name(r->md), stage_names[pair->stage]);
-		return -EBUSY;
-	}
+	error = check_devices(pair, r);
+	if (error)
+		return error;
 	if (!pair->view || !same_devices(r, pair->view)) {
 		/* At rest only the reclaimer uses leaves and old devices. */
 		stop_reclaim(pair);
@@ -1097,7 +1202,9 @@ int pair_preresume(struct replication *r)
 		old = hold_group_of(pair);
 	lock_two_groups(r->group, old);
 	mutex_lock(&pair->mutex);
-	if (r->is_view)
+	if (r->is_primary)
+		error = take_primary(pair, r);
+	else if (r->is_view)
 		error = take_view(pair, r);
 	else
 		take_origin(pair, r);
@@ -1127,6 +1234,8 @@ static const char *check_start(struct pair *pair, int *error)
 		return "the origin is fenced; send it rejoin first";
 	if (pair->other_loaded)
 		return "a table with other devices is loaded; resume or clear it";
+	if (pair->primary)
+		return primary_why_not_start(pair, error);
 	*error = -ENODEV;
 	if (!pair->origin)
 		return "it has no origin; make one on its secondary device";
@@ -1142,9 +1251,13 @@ static const char *check_start(struct pair *pair, int *error)
 static int decide(struct pair *pair, enum transition action, const char **why)
 {
 	enum stage stage = READ_ONCE(pair->stage);
-	int next = action_table[action][stage], error;
+	int next = pair->primary ? primary_table[action][stage] :
+				   action_table[action][stage];
+	int error;
 
 	*why = stage_hints[stage];
+	if (pair->primary && action == ACTION_PROMOTE)
+		*why = "a primary is the disk already";
 	if (next < 0 || next == IGNORED)
 		return next;
 	if (pair->guarded && action != ACTION_FAILOVER) {
@@ -1192,6 +1305,10 @@ static u64 seconds_since_checkpoint(struct pair *pair)
 /* Everything is drained: the change itself. */
 static void change(struct pair *pair, enum transition action)
 {
+	if (pair->primary) {
+		primary_change(pair, pair->next);
+		return;
+	}
 	if (action == ACTION_START) {
 		spin_lock_irq(&pair->stage_lock);
 		memset(&pair->error, 0, sizeof(pair->error));
@@ -1408,6 +1525,10 @@ static int drain_all(struct pair **pairs, unsigned int n, unsigned int ms)
 		if (pairs[i]->next == IGNORED)
 			continue;
 		error = pair_drain(pairs[i], deadline);
+		if (error == -ETIMEDOUT && pairs[i]->primary &&
+		    primary_give_up(pairs[i]))
+			error = pair_drain(pairs[i],
+					   jiffies + msecs_to_jiffies(ms));
 		if (error == -ETIMEDOUT)
 			DMERR("%s: requests are still under way after %u ms, nothing has changed",
 			      pairs[i]->name, ms);
@@ -1428,12 +1549,14 @@ static int act_on_pairs(struct pair **pairs, unsigned int n,
 	error = decide_all(pairs, n, action);
 	if (error)
 		return error;
-	if (action == ACTION_FAILOVER)
+	if (action == ACTION_FAILOVER && !pairs[0]->primary)
 		return fail_over(pairs, n);
 
 	noio = memalloc_noio_save();
 	for (i = 0; i < n; i++) {
 		pairs[i]->changing = pairs[i]->next != IGNORED;
+		if (pairs[i]->changing && pairs[i]->primary)
+			primary_begin_stop(pairs[i]);
 		if (pairs[i]->changing)
 			pair_defer(pairs[i]);
 	}
@@ -1455,7 +1578,8 @@ static int act_on_pairs(struct pair **pairs, unsigned int n,
 
 	for (i = 0; i < n; i++)
 		if (pairs[i]->changing) {
-			cow_kick(pairs[i]);
+			if (!pairs[i]->primary)
+				cow_kick(pairs[i]);
 			follow_up(pairs[i]);
 		}
 	return error;
@@ -1547,14 +1671,21 @@ out:
 	return error;
 }
 
-/* A view and an origin are there, and the view wants to start by itself. */
+/* View and origin are there; a primary needs none. */
+static bool is_complete(struct pair *pair)
+{
+	if (!pair->view || !pair->view->resumed)
+		return false;
+	return pair->primary || (pair->origin && pair->origin->resumed);
+}
+
+/* It is complete, and wants to start by itself. */
 static void autostart(struct pair *pair)
 {
 	int error;
 
 	mutex_lock(&pair->mutex);
-	if (pair->view && pair->view->resumed && pair->origin &&
-	    pair->origin->resumed && pair->tunables.autostart &&
+	if (is_complete(pair) && pair->tunables.autostart &&
 	    pair->stage == STAGE_NONE) {
 		begin_starting(pair);
 		error = act_on_pairs(&pair, 1, ACTION_START,
@@ -1669,7 +1800,8 @@ int pair_guard(struct replication *r, bool on)
  * Return: what @change returns; if that is not 0 nothing has changed.
  */
 int pair_set(struct replication *r,
-	     int (*change)(struct tunables *t, char **argv, char **error),
+	     int (*change)(struct replication *r, struct tunables *t,
+			   char **argv, char **error),
 	     char **argv, char **error)
 {
 	struct pair *pair = r->pair;
@@ -1678,10 +1810,13 @@ int pair_set(struct replication *r,
 
 	mutex_lock(&pair->mutex);
 	t = pair->view == r ? pair->tunables : r->tunables;
-	failed = change(&t, argv, error);
+	failed = change(r, &t, argv, error);
 	if (!failed)
 		r->tunables = t;
-	if (!failed && pair->view == r) {
+	if (!failed && pair->view == r && pair->primary) {
+		pair->tunables = t;
+		primary_tuned(pair);
+	} else if (!failed && pair->view == r) {
 		pair->tunables = t;
 		cow_set_limit(pair, t.hold_mib);
 		queue_delayed_work(pair->slow_wq, &pair->reclaim_work,
@@ -1734,4 +1869,38 @@ void pair_clear_error(struct replication *r)
 	spin_lock_irq(&r->pair->stage_lock);
 	memset(&r->pair->error, 0, sizeof(r->pair->error));
 	spin_unlock_irq(&r->pair->stage_lock);
+}
+
+/**
+ * pair_resync - start_resync or pause_resync
+ * @r: the primary that got the message
+ * @start: which of them
+ * @full: everything is to be copied
+ *
+ * May sleep.
+ *
+ * Return: 0 or a negative errno, with a line in the log.
+ */
+int pair_resync(struct replication *r, bool start, bool full)
+{
+	const char *message = start ? "start_resync" : "pause_resync";
+	struct pair *pair = r->pair;
+	int error;
+
+	mutex_lock(&pair->mutex);
+	error = check_live(r);
+	if (!error && !r->local) {
+		DMERR("%s: cannot %s: without local there is nothing to copy from",
+		      pair->name, message);
+		error = -EINVAL;
+	} else if (!error && pair->stage != STAGE_RUNNING) {
+		DMERR("%s: cannot %s in stage %s: send start first",
+		      pair->name, message, stage_names[pair->stage]);
+		error = -EINVAL;
+	}
+	if (!error)
+		error = start ? primary_start_resync(pair, full) :
+				primary_pause_resync(pair);
+	mutex_unlock(&pair->mutex);
+	return error;
 }

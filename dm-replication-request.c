@@ -67,6 +67,7 @@ const char * const error_names[NR_ERROR_CLASSES] = {
 	[ERROR_SECONDARY]	= "secondary",
 	[ERROR_COMMIT]		= "commit",
 	[ERROR_FORWARD]		= "forward",
+	[ERROR_LOCAL]		= "local",
 	[ERROR_ORIGIN]		= "origin",
 	[ERROR_METADATA]	= "metadata",
 };

@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 
 #include "dm-replication.h"
+#include "dm-replication-primary.h"
 
 #define MAX_HOLD_MIB		1048576U
 #define MAX_TIMEOUT_MS		(24U * 3600 * 1000)
@@ -33,31 +34,50 @@ static const struct tunables default_tunables = {
 /* A number and where it lives; what it may be at most. */
 struct number {
 	const char *name;
+	bool for_primary;		/* else for a view */
 	size_t offset;
 	unsigned int max;
 	char *error;
 };
 
 static const struct number numbers[] = {
-	{ "hold_mib", offsetof(struct tunables, hold_mib), MAX_HOLD_MIB,
+	{ "hold_mib", false, offsetof(struct tunables, hold_mib), MAX_HOLD_MIB,
 	  "hold_mib must be a number of MiB from 0 to 1048576" },
-	{ "checkpoint_timeout_ms",
+	{ "checkpoint_timeout_ms", false,
 	  offsetof(struct tunables, checkpoint_timeout_ms), MAX_TIMEOUT_MS,
 	  "checkpoint_timeout_ms must be a number from 0 to 86400000" },
-	{ "commit_rate_mib", offsetof(struct tunables, commit_rate_mib),
+	{ "commit_rate_mib", false, offsetof(struct tunables, commit_rate_mib),
 	  MAX_RATE_MIB,
 	  "commit_rate_mib must be a number of MiB/s from 0 to 1048576" },
+	{ "resync_rate_mib", true, offsetof(struct tunables, resync_rate_mib),
+	  MAX_RATE_MIB,
+	  "resync_rate_mib must be a number of MiB/s from 0 to 1048576" },
+	{ "replica_timeout_ms", true,
+	  offsetof(struct tunables, replica_timeout_ms), MAX_TIMEOUT_MS,
+	  "replica_timeout_ms must be a number from 0 to 86400000" },
 };
 
 struct flag {
 	const char *name;
+	bool for_primary;		/* else for a view only */
 	size_t offset;
 };
 
 static const struct flag flags[] = {
-	{ "autostart", offsetof(struct tunables, autostart) },
-	{ "discard_passdown", offsetof(struct tunables, discard_passdown) },
+	{ "autostart", true, offsetof(struct tunables, autostart) },
+	{ "discard_passdown", false,
+	  offsetof(struct tunables, discard_passdown) },
 };
+
+static bool has_number(struct replication *r, const struct number *n)
+{
+	return n->for_primary == r->is_primary;
+}
+
+static bool has_flag(struct replication *r, const struct flag *f)
+{
+	return f->for_primary || !r->is_primary;
+}
 
 static unsigned int *number_in(const struct tunables *t, const struct number *n)
 {
@@ -69,24 +89,25 @@ static bool *flag_in(const struct tunables *t, const struct flag *f)
 	return (bool *)((char *)t + f->offset);
 }
 
-static const struct flag *find_flag(const char *name)
+static const struct flag *find_flag(struct replication *r, const char *name)
 {
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(flags); i++)
-		if (!strcasecmp(name, flags[i].name))
+		if (has_flag(r, &flags[i]) && !strcasecmp(name, flags[i].name))
 			return &flags[i];
 	return NULL;
 }
 
 /* Return: 0, -ENOENT if no number has this name, -EINVAL with *error. */
-static int parse_number(struct tunables *t, const char *name,
-			const char *value, char **error)
+static int parse_number(struct replication *r, struct tunables *t,
+			const char *name, const char *value, char **error)
 {
 	unsigned int i, n;
 
 	for (i = 0; i < ARRAY_SIZE(numbers); i++) {
-		if (strcasecmp(name, numbers[i].name))
+		if (!has_number(r, &numbers[i]) ||
+		    strcasecmp(name, numbers[i].name))
 			continue;
 		if (!value || kstrtouint(value, 10, &n) || n > numbers[i].max) {
 			*error = numbers[i].error;
@@ -116,12 +137,14 @@ static int parse_policy(struct tunables *t, const char *name,
 }
 
 /* A tunable that has a value. Return: as parse_number(). */
-static int parse_valued(struct tunables *t, const char *name,
-			const char *value, char **error)
+static int parse_valued(struct replication *r, struct tunables *t,
+			const char *name, const char *value, char **error)
 {
-	int r = parse_number(t, name, value, error);
+	int found = parse_number(r, t, name, value, error);
 
-	return r == -ENOENT ? parse_policy(t, name, value, error) : r;
+	if (found != -ENOENT || r->is_primary)
+		return found;
+	return parse_policy(t, name, value, error);
 }
 
 /*
@@ -132,6 +155,8 @@ static int parse_valued(struct tunables *t, const char *name,
 #define TUNABLES							\
 	"hold_mib, checkpoint_timeout_ms, commit_rate_mib, on_capture_error, autostart, discard_passdown"
 #define VIEW_FEATURES	TUNABLES ", group, guarded, metadata"
+#define PRIMARY_TUNABLES "resync_rate_mib, replica_timeout_ms, autostart"
+#define PRIMARY_FEATURES PRIMARY_TUNABLES ", local, in_sync"
 
 /* What a table line can print so that it loads again. */
 static bool is_group_name(const char *name)
@@ -178,7 +203,7 @@ static int parse_view_feature(struct replication *r, const char *name,
 			      struct dm_arg_set *as, const char **group,
 			      char **error)
 {
-	const struct flag *flag = find_flag(name);
+	const struct flag *flag = find_flag(r, name);
 	int found;
 
 	if (flag) {
@@ -205,10 +230,53 @@ static int parse_view_feature(struct replication *r, const char *name,
 		*error = "group needs a name of 1 to 64 visible characters but \\";
 		return -EINVAL;
 	}
-	found = parse_valued(&r->tunables, name, dm_shift_arg(as), error);
+	found = parse_valued(r, &r->tunables, name, dm_shift_arg(as), error);
 	if (found == -ENOENT)
 		*error = "Unknown feature; there are " VIEW_FEATURES;
 	return found ? -EINVAL : 0;
+}
+
+static int parse_primary_feature(struct replication *r, const char *name,
+				 struct dm_arg_set *as, char **error)
+{
+	const struct flag *flag = find_flag(r, name);
+	int found;
+
+	if (flag) {
+		*flag_in(&r->tunables, flag) = true;
+		return 0;
+	}
+	if (!strcasecmp(name, "in_sync")) {
+		r->in_sync = true;
+		return 0;
+	}
+	if (!strcasecmp(name, "metadata")) {
+		*error = "metadata is not supported yet, leave it out";
+		return -EINVAL;
+	}
+	if (!strcasecmp(name, "local")) {
+		if (r->local) {
+			*error = "local is given twice";
+			return -EINVAL;
+		}
+		return open_device(r, as, &r->local,
+				   "local needs a device",
+				   "Cannot open the local device", error);
+	}
+	found = parse_valued(r, &r->tunables, name, dm_shift_arg(as), error);
+	if (found == -ENOENT)
+		*error = "Unknown feature; there are " PRIMARY_FEATURES;
+	return found ? -EINVAL : 0;
+}
+
+/* What means nothing to a pure forwarder. */
+static int check_primary_features(struct replication *r, char **error)
+{
+	if (r->local || (!r->in_sync && !r->tunables.resync_rate_mib &&
+			 !r->tunables.replica_timeout_ms))
+		return 0;
+	*error = "in_sync, resync_rate_mib and replica_timeout_ms need local <dev>";
+	return -EINVAL;
 }
 
 static int parse_origin_feature(struct replication *r, const char *name,
@@ -245,10 +313,17 @@ static int parse_features(struct replication *r, struct dm_arg_set *as,
 	}
 	while (!found && features.argc) {
 		name = dm_shift_arg(&features);
-		found = r->is_view ?
-			parse_view_feature(r, name, &features, group, error) :
-			parse_origin_feature(r, name, error);
+		if (r->is_primary)
+			found = parse_primary_feature(r, name, &features,
+						      error);
+		else if (r->is_view)
+			found = parse_view_feature(r, name, &features, group,
+						   error);
+		else
+			found = parse_origin_feature(r, name, error);
 	}
+	if (!found && r->is_primary)
+		found = check_primary_features(r, error);
 	return found;
 }
 
@@ -269,6 +344,10 @@ static int open_devices(struct replication *r, struct dm_arg_set *as,
 		if (found)
 			return found;
 	}
+	if (r->is_primary)
+		return open_device(r, as, &r->secondary,
+				   "The replica device is missing: primary <replica>",
+				   "Cannot open the replica device", error);
 	return open_device(r, as, &r->secondary,
 			   "The secondary device is missing: secondary <active> <hidden> <secondary>, or origin <secondary>",
 			   "Cannot open the secondary device", error);
@@ -284,6 +363,8 @@ static void close_devices(struct replication *r)
 		dm_put_device(r->ti, r->secondary);
 	if (r->metadata)
 		dm_put_device(r->ti, r->metadata);
+	if (r->local)
+		dm_put_device(r->ti, r->local);
 }
 
 static bool check_length(struct replication *r, struct dm_dev *dev,
@@ -308,7 +389,10 @@ static int check_lengths(struct replication *r, char **error)
 {
 	bool equal;
 
-	equal = check_length(r, r->secondary, "secondary");
+	equal = check_length(r, r->secondary,
+			     r->is_primary ? "the replica" : "secondary");
+	if (r->local)
+		equal &= check_length(r, r->local, "local");
 	if (r->is_view) {
 		equal &= check_length(r, r->active, "active");
 		equal &= check_length(r, r->hidden, "hidden");
@@ -327,6 +411,8 @@ static unsigned int largest_block(struct replication *r)
 		block = max(block, bdev_logical_block_size(r->active->bdev));
 		block = max(block, bdev_logical_block_size(r->hidden->bdev));
 	}
+	if (r->local)
+		block = max(block, bdev_logical_block_size(r->local->bdev));
 	return block > SECTOR_SIZE ? COW_PAGE_BYTES : SECTOR_SIZE;
 }
 
@@ -361,6 +447,10 @@ static int check_geometry(struct replication *r, char **error)
 			"Active, hidden and secondary must be three separate devices";
 		return -EINVAL;
 	}
+	if (r->local && same(r->local, r->secondary)) {
+		*error = "Local and replica must be two separate devices";
+		return -EINVAL;
+	}
 	if (r->ti->len & ((block >> SECTOR_SHIFT) - 1)) {
 		*error = "The length must be a multiple of the largest logical block";
 		return -EINVAL;
@@ -374,7 +464,8 @@ static void describe_target(struct replication *r)
 	struct dm_target *ti = r->ti;
 
 	ti->private = r;
-	ti->per_io_data_size = sizeof(struct repl_request);
+	ti->per_io_data_size = r->is_primary ? primary_per_bio_size() :
+					       sizeof(struct repl_request);
 	ti->flush_supported = true;
 	ti->num_flush_bios = r->is_view ? 2 : 1;
 	ti->num_discard_bios = 1;
@@ -396,16 +487,17 @@ static int parse_mode(struct replication *r, struct dm_arg_set *as,
 	if (mode && !strcasecmp(mode, "origin"))
 		return 0;
 	if (mode && !strcasecmp(mode, "primary")) {
-		*error = "Mode primary is not supported yet: use secondary or origin";
-		return -EINVAL;
+		r->is_primary = true;
+		return 0;
 	}
-	*error = "The mode must be secondary or origin";
+	*error = "The mode must be secondary, origin or primary";
 	return -EINVAL;
 }
 
 /*
  * secondary <active> <hidden> <secondary> [<#feature_args> <feature>...]
  * origin <secondary> [<#feature_args> <feature>...]
+ * primary <replica> [<#feature_args> <feature>...]
  */
 static int replication_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 {
@@ -458,25 +550,33 @@ static void replication_dtr(struct dm_target *ti)
  */
 static int replication_map(struct dm_target *ti, struct bio *bio)
 {
-	return route_map(ti->private, bio);
+	struct replication *r = ti->private;
+
+	return r->is_primary ? primary_map(r, bio) : route_map(r, bio);
 }
 
 static int replication_end_io(struct dm_target *ti, struct bio *bio,
 			      blk_status_t *error)
 {
-	return route_end_io(ti->private, bio, error);
+	struct replication *r = ti->private;
+
+	return r->is_primary ? primary_end_io(r, bio, error) :
+			       route_end_io(r, bio, error);
 }
 
-static bool is_live_view(struct replication *r)
+/* Of views and primaries. */
+static bool is_live(struct replication *r)
 {
-	return r->is_view && READ_ONCE(r->pair->view) == r;
+	return READ_ONCE(r->pair->view) == r;
 }
 
 static void replication_presuspend(struct dm_target *ti)
 {
 	struct replication *r = ti->private;
 
-	if (is_live_view(r))
+	if (is_live(r) && r->is_primary)
+		resync_suspend(r->pair->primary);
+	else if (is_live(r))
 		commit_suspend(r->pair);
 }
 
@@ -484,7 +584,9 @@ static void replication_presuspend_undo(struct dm_target *ti)
 {
 	struct replication *r = ti->private;
 
-	if (is_live_view(r))
+	if (is_live(r) && r->is_primary)
+		resync_resume(r->pair->primary);
+	else if (is_live(r))
 		commit_resume(r->pair);
 }
 
@@ -492,7 +594,9 @@ static void replication_postsuspend(struct dm_target *ti)
 {
 	struct replication *r = ti->private;
 
-	if (is_live_view(r))
+	if (is_live(r) && r->is_primary)
+		resync_wait_suspended(r->pair->primary);
+	else if (is_live(r))
 		commit_wait_suspended(r->pair);
 }
 
@@ -503,7 +607,11 @@ static int replication_preresume(struct dm_target *ti)
 
 static void replication_resume(struct dm_target *ti)
 {
-	pair_resume(ti->private);
+	struct replication *r = ti->private;
+
+	if (r->is_primary)
+		resync_resume(r->pair->primary);
+	pair_resume(r);
 }
 
 static int replication_iterate_devices(struct dm_target *ti,
@@ -517,6 +625,8 @@ static int replication_iterate_devices(struct dm_target *ti,
 		found = fn(ti, r->active, 0, ti->len, data);
 	if (!found && r->is_view)
 		found = fn(ti, r->hidden, 0, ti->len, data);
+	if (!found && r->local)
+		found = fn(ti, r->local, 0, ti->len, data);
 	return found;
 }
 
@@ -548,12 +658,12 @@ static void replication_io_hints(struct dm_target *ti,
 /* What status and table show: of the live table, else as loaded. */
 static struct tunables present_tunables(struct replication *r)
 {
-	return is_live_view(r) ? r->pair->tunables : r->tunables;
+	return is_live(r) ? r->pair->tunables : r->tunables;
 }
 
 static bool is_guarded(struct replication *r)
 {
-	return is_live_view(r) ? READ_ONCE(r->pair->guarded) : r->guarded;
+	return is_live(r) ? READ_ONCE(r->pair->guarded) : r->guarded;
 }
 
 /* What is promised to outlive a crash may not: metadata cannot be written. */
@@ -562,7 +672,7 @@ static bool is_unsafe(struct replication *r)
 	bool unsafe = false;
 
 	/* A view that leaves waits for status in dm; its metadata ends later. */
-	if (is_live_view(r) && r->pair->metadata)
+	if (is_live(r) && r->pair->metadata)
 		unsafe = metadata_failing(r->pair->metadata);
 	return unsafe;
 }
@@ -595,20 +705,36 @@ static unsigned int emit_flags(struct replication *r, char *result,
 	return sz;
 }
 
+static unsigned int count_args(struct replication *r)
+{
+	unsigned int i, n = r->group ? 1 : 0;
+
+	n += !r->is_primary;		/* on_capture_error */
+	for (i = 0; i < ARRAY_SIZE(numbers); i++)
+		n += has_number(r, &numbers[i]);
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		n += has_flag(r, &flags[i]);
+	return 2 * n;
+}
+
 static unsigned int emit_args(struct replication *r, char *result,
 			      unsigned int sz, unsigned int maxlen)
 {
 	struct tunables present = present_tunables(r), *t = &present;
 	unsigned int i;
 
-	DMEMIT(" %zu", 2 * (ARRAY_SIZE(numbers) + ARRAY_SIZE(flags) + 1) +
-	       (r->group ? 2 : 0) + (r->metadata ? 2 : 0));
+	DMEMIT(" %u", count_args(r));
 	for (i = 0; i < ARRAY_SIZE(numbers); i++)
-		DMEMIT(" %s %u", numbers[i].name, *number_in(t, &numbers[i]));
-	DMEMIT(" on_capture_error %s", t->drop_view ? "drop_view" : "fail");
+		if (has_number(r, &numbers[i]))
+			DMEMIT(" %s %u", numbers[i].name,
+			       *number_in(t, &numbers[i]));
+	if (!r->is_primary)
+		DMEMIT(" on_capture_error %s",
+		       t->drop_view ? "drop_view" : "fail");
 	for (i = 0; i < ARRAY_SIZE(flags); i++)
-		DMEMIT(" %s %s", flags[i].name,
-		       *flag_in(t, &flags[i]) ? "on" : "off");
+		if (has_flag(r, &flags[i]))
+			DMEMIT(" %s %s", flags[i].name,
+			       *flag_in(t, &flags[i]) ? "on" : "off");
 	if (r->group)
 		DMEMIT(" group %s", r->group->name);
 	if (r->metadata)
@@ -672,6 +798,66 @@ static void emit_origin(struct replication *r, char *result,
 	       READ_ONCE(pair->fenced) ? "fenced" : "open");
 }
 
+static unsigned int emit_primary_flags(struct replication *r, char *result,
+				       unsigned int sz, unsigned int maxlen)
+{
+	struct primary *p = r->pair->primary;
+	bool deferring = READ_ONCE(r->pair->deferring);
+	bool broken = READ_ONCE(p->dirty.broken) &&
+		      READ_ONCE(r->pair->stage) == STAGE_RUNNING;
+	bool resync = READ_ONCE(p->resync.on);
+	bool paused = READ_ONCE(p->resync.paused);
+	bool late = READ_ONCE(p->nr_late);
+
+	DMEMIT(" %u", broken + resync + paused + late + deferring);
+	if (broken)
+		DMEMIT(" broken");
+	if (resync)
+		DMEMIT(" resync");
+	if (paused)
+		DMEMIT(" paused");
+	if (late)
+		DMEMIT(" late");
+	if (deferring)
+		DMEMIT(" deferring");
+	return sz;
+}
+
+/*
+ * primary <stage> <error> <dirty> <resynced>/<to_resync> <errors>
+ * <#flags> <flag>... <#args> <name value>...
+ */
+static void emit_primary(struct replication *r, char *result,
+			 unsigned int maxlen)
+{
+	struct primary *p = r->pair->primary;
+	struct pair *pair = r->pair;
+	struct first_error e;
+	unsigned int sz = 0;
+	enum stage stage;
+
+	spin_lock_irq(&pair->stage_lock);
+	e = pair->error;
+	stage = pair->stage;
+	spin_unlock_irq(&pair->stage_lock);
+
+	DMEMIT("primary %s ", stage_names[stage]);
+	if (e.total)
+		DMEMIT("%s:%d", error_names[e.class], e.error);
+	else
+		DMEMIT("none");
+	DMEMIT(" %llu %llu/%llu %llu", dirty_count(&p->dirty),
+	       (u64)atomic64_read(&p->resync.done), READ_ONCE(p->resync.total),
+	       e.total);
+	sz = emit_primary_flags(r, result, sz, maxlen);
+	emit_args(r, result, sz, maxlen);
+}
+
+static bool is_changed(const struct tunables *t, const struct number *n)
+{
+	return *number_in(t, n) != *number_in(&default_tunables, n);
+}
+
 static unsigned int count_features(struct replication *r,
 				   const struct tunables *t, bool guarded)
 {
@@ -681,10 +867,54 @@ static unsigned int count_features(struct replication *r,
 	for (i = 0; i < ARRAY_SIZE(flags); i++)
 		n += *flag_in(t, &flags[i]);
 	for (i = 0; i < ARRAY_SIZE(numbers); i++)
-		if (*number_in(t, &numbers[i]) !=
-		    *number_in(&default_tunables, &numbers[i]))
-			n += 2;
+		n += is_changed(t, &numbers[i]) ? 2 : 0;
 	return n + (t->drop_view ? 2 : 0);
+}
+
+/* Without those that have their default. */
+static unsigned int emit_tunables(const struct tunables *t, char *result,
+				  unsigned int sz, unsigned int maxlen)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(numbers); i++)
+		if (is_changed(t, &numbers[i]))
+			DMEMIT(" %s %u", numbers[i].name,
+			       *number_in(t, &numbers[i]));
+	return sz;
+}
+
+/* What the line says when it is loaded, or what is so now. */
+static bool is_in_sync(struct replication *r)
+{
+	struct primary *p = r->pair->primary;
+
+	if (!r->local || !is_live(r))
+		return r->in_sync;
+	return !dirty_count(&p->dirty) &&
+	       !(READ_ONCE(r->pair->stage) == STAGE_RUNNING &&
+		 READ_ONCE(p->dirty.broken));
+}
+
+static void emit_primary_table(struct replication *r, char *result,
+			       unsigned int maxlen)
+{
+	struct tunables present = present_tunables(r), *t = &present;
+	bool in_sync = is_in_sync(r);
+	unsigned int sz = 0, n = count_features(r, t, false);
+
+	DMEMIT("primary %s", r->secondary->name);
+	n += in_sync + (r->local ? 2 : 0);
+	if (!n)
+		return;
+	DMEMIT(" %u", n);
+	if (t->autostart)
+		DMEMIT(" autostart");
+	if (r->local)
+		DMEMIT(" local %s", r->local->name);
+	if (in_sync)
+		DMEMIT(" in_sync");
+	emit_tunables(t, result, sz, maxlen);
 }
 
 static void emit_view_table(struct replication *r, char *result,
@@ -706,11 +936,7 @@ static void emit_view_table(struct replication *r, char *result,
 		DMEMIT(" group %s", r->group->name);
 	if (r->metadata)
 		DMEMIT(" metadata %s", r->metadata->name);
-	for (i = 0; i < ARRAY_SIZE(numbers); i++)
-		if (*number_in(t, &numbers[i]) !=
-		    *number_in(&default_tunables, &numbers[i]))
-			DMEMIT(" %s %u", numbers[i].name,
-			       *number_in(t, &numbers[i]));
+	sz = emit_tunables(t, result, sz, maxlen);
 	if (t->drop_view)
 		DMEMIT(" on_capture_error drop_view");
 	if (guarded)
@@ -736,13 +962,17 @@ static void replication_status(struct dm_target *ti, status_type_t type,
 
 	switch (type) {
 	case STATUSTYPE_INFO:
-		if (r->is_view)
+		if (r->is_primary)
+			emit_primary(r, result, maxlen);
+		else if (r->is_view)
 			emit_view(r, result, maxlen);
 		else
 			emit_origin(r, result, maxlen);
 		break;
 	case STATUSTYPE_TABLE:
-		if (r->is_view)
+		if (r->is_primary)
+			emit_primary_table(r, result, maxlen);
+		else if (r->is_view)
 			emit_view_table(r, result, maxlen);
 		else
 			emit_origin_table(r, result, maxlen);
@@ -786,20 +1016,22 @@ static int act(struct replication *r, enum transition action, unsigned int argc,
 static int message_start(struct replication *r, unsigned int argc, char **argv,
 			 char *result, unsigned int maxlen)
 {
+	const char *mode = r->is_primary ? "primary" : "secondary";
+	const char *other = r->is_primary ? "secondary" : "primary";
 	enum stage stage = READ_ONCE(r->pair->stage);
 	bool all = take_all(&argc, argv);
 
-	if (argc == 2 && !strcasecmp(argv[1], "primary")) {
+	if (argc == 2 && !strcasecmp(argv[1], other)) {
 		/* QEMU looks at the stage first: there it is ignored. */
 		if (stage == STAGE_FAILOVER || stage == STAGE_DONE)
 			return 0;
-		DMERR("%s: cannot start as primary in stage %s: the table says secondary",
-		      dm_device_name(r->md), stage_names[stage]);
+		DMERR("%s: cannot start as %s in stage %s: the table says %s",
+		      dm_device_name(r->md), other, stage_names[stage], mode);
 		return -EINVAL;
 	}
-	if (argc > 2 || (argc == 2 && strcasecmp(argv[1], "secondary"))) {
-		DMERR("%s: start takes secondary and all, nothing else",
-		      dm_device_name(r->md));
+	if (argc > 2 || (argc == 2 && strcasecmp(argv[1], mode))) {
+		DMERR("%s: start takes %s and all, nothing else",
+		      dm_device_name(r->md), mode);
 		return -EINVAL;
 	}
 	return pair_act(r, ACTION_START, all);
@@ -885,14 +1117,22 @@ static int message_guard(struct replication *r, unsigned int argc, char **argv,
 }
 
 /* argv is: set <name> <value>. Return: 0 or -EINVAL with *error. */
-static int change_tunable(struct tunables *t, char **argv, char **error)
+static int change_tunable(struct replication *r, struct tunables *t,
+			  char **argv, char **error)
 {
-	const struct flag *flag = find_flag(argv[1]);
+	const struct flag *flag = find_flag(r, argv[1]);
 	int found;
 
 	if (!flag) {
-		*error = "unknown name; there are " TUNABLES;
-		return parse_valued(t, argv[1], argv[2], error) ? -EINVAL : 0;
+		*error = r->is_primary ?
+			"unknown name; there are " PRIMARY_TUNABLES :
+			"unknown name; there are " TUNABLES;
+		if (parse_valued(r, t, argv[1], argv[2], error))
+			return -EINVAL;
+		if (!r->is_primary || r->local)
+			return 0;
+		*error = "without local it means nothing";
+		return -EINVAL;
 	}
 	found = parse_on_off(argv[2]);
 	if (found < 0) {
@@ -921,30 +1161,69 @@ static int message_rejoin(struct replication *r, unsigned int argc,
 	return pair_rejoin(r);
 }
 
+static int message_start_resync(struct replication *r, unsigned int argc,
+				char **argv, char *result, unsigned int maxlen)
+{
+	if (argc == 2 && strcasecmp(argv[1], "full")) {
+		DMERR("%s: start_resync takes no argument but full",
+		      dm_device_name(r->md));
+		return -EINVAL;
+	}
+	return pair_resync(r, true, argc == 2);
+}
+
+static int message_pause_resync(struct replication *r, unsigned int argc,
+				char **argv, char *result, unsigned int maxlen)
+{
+	return pair_resync(r, false, false);
+}
+
+#define FOR_VIEW	1
+#define FOR_ORIGIN	2
+#define FOR_PRIMARY	4
+#define FOR_BOTH	(FOR_VIEW | FOR_PRIMARY)
+
 struct message {
 	const char *name;
 	unsigned int min;
 	unsigned int max;
-	bool for_view;
+	unsigned int modes;
 	int (*fn)(struct replication *r, unsigned int argc, char **argv,
 		  char *result, unsigned int maxlen);
 };
 
 static const struct message messages[] = {
-	{ "start", 1, 3, true, message_start },
-	{ "checkpoint", 1, 2, true, message_checkpoint },
-	{ "stop", 1, 2, true, message_stop },
-	{ "failover", 1, 2, true, message_failover },
-	{ "promote", 1, 2, true, message_promote },
-	{ "get_error", 1, 2, true, message_get_error },
-	{ "clear_error", 1, 1, true, message_clear_error },
-	{ "guard", 2, 2, true, message_guard },
-	{ "set", 3, 3, true, message_set },
-	{ "rejoin", 1, 1, false, message_rejoin },
+	{ "start", 1, 3, FOR_BOTH, message_start },
+	{ "checkpoint", 1, 2, FOR_BOTH, message_checkpoint },
+	{ "stop", 1, 2, FOR_BOTH, message_stop },
+	{ "failover", 1, 2, FOR_BOTH, message_failover },
+	{ "promote", 1, 2, FOR_BOTH, message_promote },
+	{ "get_error", 1, 2, FOR_BOTH, message_get_error },
+	{ "clear_error", 1, 1, FOR_BOTH, message_clear_error },
+	{ "guard", 2, 2, FOR_VIEW, message_guard },
+	{ "set", 3, 3, FOR_BOTH, message_set },
+	{ "start_resync", 1, 2, FOR_PRIMARY, message_start_resync },
+	{ "pause_resync", 1, 1, FOR_PRIMARY, message_pause_resync },
+	{ "rejoin", 1, 1, FOR_ORIGIN, message_rejoin },
 };
 
+/* Whom a message is for. */
+static const char *addressee(const struct message *m)
+{
+	if (m->modes == FOR_PRIMARY)
+		return "a primary";
+	return m->modes & FOR_VIEW ? "the pair's view" : "the pair's origin";
+}
+
+static unsigned int mode_of(struct replication *r)
+{
+	if (r->is_primary)
+		return FOR_PRIMARY;
+	return r->is_view ? FOR_VIEW : FOR_ORIGIN;
+}
+
 #define VIEW_MESSAGES							\
-	"start, checkpoint, stop, failover, promote, guard, get_error, clear_error, set; for an origin rejoin"
+	"start, checkpoint, stop, failover, promote, guard, get_error, clear_error, set; for an origin rejoin; for a primary start_resync, pause_resync"
 
 static int replication_message(struct dm_target *ti, unsigned int argc,
 			       char **argv, char *result, unsigned int maxlen)
@@ -961,9 +1240,9 @@ static int replication_message(struct dm_target *ti, unsigned int argc,
 		      device, argv[0]);
 		return -EINVAL;
 	}
-	if (m->for_view != r->is_view) {
-		DMERR("%s: %s must be sent to the pair's %s", device, m->name,
-		      m->for_view ? "view" : "origin");
+	if (!(m->modes & mode_of(r))) {
+		DMERR("%s: %s must be sent to %s", device, m->name,
+		      addressee(m));
 		return -EINVAL;
 	}
 	if (argc < m->min || argc > m->max) {

@@ -72,7 +72,8 @@ enum error_class {
 	ERROR_ACTIVE,
 	ERROR_SECONDARY,
 	ERROR_COMMIT,
-	ERROR_FORWARD,
+	ERROR_FORWARD,		/* the primary's replica */
+	ERROR_LOCAL,		/* the primary's own disk */
 	ERROR_ORIGIN,		/* the origin went away while running */
 	ERROR_METADATA,		/* writing metadata, or a damaged record */
 	NR_ERROR_CLASSES
@@ -86,6 +87,8 @@ struct tunables {
 	unsigned int hold_mib;
 	unsigned int checkpoint_timeout_ms;
 	unsigned int commit_rate_mib;
+	unsigned int resync_rate_mib;
+	unsigned int replica_timeout_ms;
 };
 
 /**
@@ -105,22 +108,25 @@ struct group {
 };
 
 /**
- * struct replication - one target: a table's view or origin
+ * struct replication - one target: a table's view, origin or primary
  * @pair: what it belongs to
  * @list: on pair->targets (registry_mutex)
  * @seq: grows with every target that joins a pair
  * @ti: the target
  * @md: the mapped device, to tell a reload from a rival
- * @is_view: mode secondary, else origin
+ * @is_view: mode secondary
+ * @is_primary: mode primary; neither: mode origin
  * @active: (view)
  * @hidden: (view)
- * @secondary: both
+ * @secondary: all; for a primary it is the replica
  * @metadata: (view) or NULL
+ * @local: (primary) or NULL
  * @group: (view) or NULL
- * @block_shift: (view) log2 of sectors per block
- * @tunables: (view) as loaded
+ * @block_shift: (view, primary) log2 of sectors per block
+ * @tunables: (view, primary) as loaded
  * @guarded: (view) loaded with the guard on
  * @fenced: (origin) loaded fenced
+ * @in_sync: (primary) loaded as equal to its replica
  * @resumed: resume was called before
  */
 struct replication {
@@ -130,15 +136,18 @@ struct replication {
 	struct dm_target *ti;
 	struct mapped_device *md;
 	bool is_view;
+	bool is_primary;
 	struct dm_dev *active;
 	struct dm_dev *hidden;
 	struct dm_dev *secondary;
 	struct dm_dev *metadata;
+	struct dm_dev *local;
 	struct group *group;
 	unsigned int block_shift;
 	struct tunables tunables;
 	bool guarded;
 	bool fenced;
+	bool in_sync;
 	bool resumed;
 };
 
@@ -320,13 +329,15 @@ struct first_error {
 };
 
 /**
- * struct pair - what joins one view and one origin
+ * struct pair - what joins one view and one origin; or what a primary has
  * @list: all pairs (registry_mutex)
  * @targets: all tables' targets, live or not (registry_mutex)
  * @key: dev_t of secondary
  * @name: the same, for the log
  * @mutex: serialises transitions, and joining and leaving
- * @view: the live view or NULL (changes under @mutex)
+ * @primary: of a pair of mode primary, which has no origin, and neither
+ *           @overlay, @runs, @cow nor @commit; else NULL
+ * @view: the live view, or primary, or NULL (changes under @mutex)
  * @origin: the live origin or NULL (changes under @mutex)
  * @active: (valid while there is a view)
  * @hidden: (valid while there is a view)
@@ -392,6 +403,7 @@ struct pair {
 	dev_t key;
 	char name[24];
 
+	struct primary *primary;
 	struct mutex mutex;		/* transitions, joining, leaving */
 	struct replication *view;
 	struct replication *origin;
@@ -673,6 +685,24 @@ void route_exit(struct pair *pair);
 int route_map(struct replication *r, struct bio *bio);
 int route_end_io(struct replication *r, struct bio *bio, blk_status_t *error);
 
+/* dm-replication-primary.c */
+int primary_init(struct pair *pair);
+void primary_exit(struct pair *pair);
+int primary_take(struct pair *pair, struct replication *r, bool anew);
+void primary_leave(struct pair *pair);
+void primary_await_late(struct pair *pair);
+const char *primary_why_not_start(struct pair *pair, int *error);
+void primary_begin_stop(struct pair *pair);
+bool primary_give_up(struct pair *pair);
+void primary_change(struct pair *pair, enum stage stage);
+void primary_tuned(struct pair *pair);
+int primary_start_resync(struct pair *pair, bool full);
+int primary_pause_resync(struct pair *pair);
+int primary_map(struct replication *r, struct bio *bio);
+int primary_end_io(struct replication *r, struct bio *bio,
+		   blk_status_t *error);
+unsigned int primary_per_bio_size(void);
+
 /* dm-replication-pair.c */
 enum transition {
 	ACTION_START,
@@ -691,9 +721,11 @@ int pair_act(struct replication *r, enum transition action, bool all);
 int pair_rejoin(struct replication *r);
 int pair_guard(struct replication *r, bool on);
 int pair_set(struct replication *r,
-	     int (*change)(struct tunables *t, char **argv, char **error),
+	     int (*change)(struct replication *r, struct tunables *t,
+			   char **argv, char **error),
 	     char **argv, char **error);
 int pair_get_error(struct replication *r, bool all, struct first_error *e);
 void pair_clear_error(struct replication *r);
+int pair_resync(struct replication *r, bool start, bool full);
 
 #endif

@@ -45,8 +45,8 @@ wrong_lines()
 {
 	line_refused "no mode" EINVAL '^The mode must be' "0 $LEN replication"
 	line_refused "unknown mode" EINVAL '^The mode must be' "0 $LEN replication tertiary $S"
-	line_refused "mode primary, not yet" EINVAL '^Mode primary is not supported yet' \
-		"0 $LEN replication primary $S"
+	line_refused "primary without replica" EINVAL '^The replica device is missing' \
+		"0 $LEN replication primary"
 	view_refused "view without devices" EINVAL '^The active device is missing' ""
 	view_refused "view without hidden" EINVAL '^The hidden device is missing' "$A"
 	view_refused "view without secondary" EINVAL '^The secondary device is missing' "$A $H"
@@ -176,7 +176,7 @@ taken()
 	delpart "$S" 1
 	view_refused "a second view" EBUSY 'has a view already' "$X $Y $S"
 	origin_refused "a second origin" EBUSY 'has an origin already' "$S"
-	refused "a view's table for an origin" EINVAL '^A view and an origin cannot become each other' \
+	refused "a view's table for an origin" EINVAL '^A view, an origin and a primary cannot become each other' \
 		dmio load p-origin "0 $LEN replication secondary $A $H $S"
 	refused "an origin's table for a view" EBUSY 'has an origin already' \
 		dmio load p-view "0 $LEN replication origin $S"

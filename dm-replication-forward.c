@@ -1,0 +1,763 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dm-replication: the two legs of a primary's write.
+ *
+ * Copyright (C) the dm-replication authors
+ */
+
+#include <linux/interval_tree_generic.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "dm-replication-primary.h"
+
+/**
+ * DOC: with local: a write and its two legs
+ *
+ * Reads are remapped to local and not even counted. A write is cut at borders
+ * of 1 MiB, and while the replica is sound:
+ *
+ * 1. It gets a struct forward: two bios and pages of its own, into which its
+ *    data is copied. Both legs write these pages. So a guest that changes its
+ *    page while it is being written (direct I/O may) cannot make the two disks
+ *    differ, and a leg may outlive the guest's request. Stable pages of the
+ *    page cache would not do: neither for direct I/O, nor for a late leg.
+ * 2. It takes its range. Overlapping ranges go one after the other, in the
+ *    order of their coming: a range waits for all older ones in the tree, and
+ *    who leaves counts itself off the younger. Nobody sleeps: the last one
+ *    hands the request to the worker. Who is in the tree has all its memory
+ *    and waits for older ones only, so no circle can come to be; and as
+ *    newcomers queue behind those who wait, nobody starves.
+ * 3. It is marked unsettled (dm-replication-dirty.c).
+ * 4. Both legs leave: local's at once, the replica's by a worker of its own,
+ *    since a replica that hangs makes those sleep who send to it, once its
+ *    queue is full.
+ * 5. The guest's request ends, and leaves its range, when local has answered
+ *    and the replica has answered or been given up. Its status is local's.
+ *
+ * Memory that cannot be had is not waited for: the request parks, counted out,
+ * holding nothing, until a forward is freed.
+ *
+ * While the replica is broken, and outside stage running, a write takes its
+ * range, is marked dirty, and is remapped to local: no copy, no forward. It
+ * takes its range since a copy of the resync may be under way there.
+ *
+ * DOC: the replica breaks
+ *
+ * A failed leg, a failed flush or a leg without an answer for
+ * replica_timeout_ms breaks the replica: dirty->broken is set, in any context.
+ * From then on nobody counts in to a generation, and nothing is put on a list
+ * to be sent. The break's worker then
+ *
+ * 1. takes each leg off its list: what was not sent never will be; what was
+ *    sent is abandoned. Its guest's request ends as soon as local has answered.
+ * 2. makes dirty what was unsettled; that includes all that was on its way.
+ *
+ * An abandoned leg has pages of its own and nothing of the guest's, so its
+ * late answer finds all it touches in place. But until it comes, what it
+ * writes could overwrite newer data on the replica. So nothing is sent to the
+ * replica again (start, start_resync) while there are late ones; and neither
+ * the devices nor the module go away.
+ *
+ * A leg that fails because the replica cannot do that operation at all (discard,
+ * zeroes) breaks nothing: its blocks are marked dirty. So they are where local
+ * has failed: its content is not known then.
+ *
+ * DOC: locks
+ *
+ * primary->lock (irqsave) is for ranges and legs and is taken by completions;
+ * dirty->lock is for the sets, process context only. Neither is taken inside
+ * the other.
+ */
+
+#define FORWARD_PAGES	(STRETCH_SECTORS >> (PAGE_SHIFT - SECTOR_SHIFT))
+#define MAX_PAGES	(32U << (20 - PAGE_SHIFT))	/* in forwards: 32 MiB */
+
+/*
+ *---------------------------------------------------------------------------
+ * Ranges
+ *---------------------------------------------------------------------------
+ */
+#define RANGE_START(r)	((r)->start)
+#define RANGE_LAST(r)	((r)->last)
+
+INTERVAL_TREE_DEFINE(struct write_range, rb, sector_t, subtree_last, RANGE_START,
+		     RANGE_LAST, static, ranges)
+
+/**
+ * range_enter - take a range, or queue for it
+ * @p: the primary
+ * @range: not in the tree
+ * @sector: where it begins
+ * @n: its sectors
+ * @granted: called later if the answer is false; any context, must not sleep
+ *
+ * Process context, does not sleep.
+ *
+ * Return: true if it is taken.
+ */
+bool range_enter(struct primary *p, struct write_range *range, sector_t sector,
+		 unsigned int n, void (*granted)(struct write_range *range))
+{
+	struct write_range *older;
+	unsigned long flags;
+	int waits = 1;
+
+	range->start = sector;
+	range->last = sector + n - 1;
+	range->granted = granted;
+	spin_lock_irqsave(&p->lock, flags);
+	range->seq = ++p->seq;
+	older = ranges_iter_first(&p->ranges, range->start, range->last);
+	while (older) {
+		waits++;
+		older = ranges_iter_next(older, range->start, range->last);
+	}
+	atomic_set(&range->waits, waits);
+	ranges_insert(range, &p->ranges);
+	spin_unlock_irqrestore(&p->lock, flags);
+	return atomic_dec_and_test(&range->waits);
+}
+
+/**
+ * range_leave - the next one's turn
+ * @p: the primary
+ * @range: a range that was granted
+ *
+ * Any context.
+ */
+void range_leave(struct primary *p, struct write_range *range)
+{
+	struct write_range *other;
+	unsigned long flags;
+
+	spin_lock_irqsave(&p->lock, flags);
+	ranges_remove(range, &p->ranges);
+	other = ranges_iter_first(&p->ranges, range->start, range->last);
+	while (other) {
+		if (other->seq > range->seq &&
+		    atomic_dec_and_test(&other->waits))
+			other->granted(other);
+		other = ranges_iter_next(other, range->start, range->last);
+	}
+	spin_unlock_irqrestore(&p->lock, flags);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * The memory of forwards
+ *---------------------------------------------------------------------------
+ */
+/**
+ * forward_put - give back a reference
+ * @fw: the forward
+ *
+ * Any context.
+ */
+void forward_put(struct forward *fw)
+{
+	struct primary *p = fw->primary;
+	struct bvec_iter_all iter;
+	struct bio_vec *bv;
+
+	if (!atomic_dec_and_test(&fw->refs))
+		return;
+	/* Whoever waits for the last one may free the pair at once. */
+	rcu_read_lock();
+	bio_for_each_segment_all(bv, &fw->bio, iter) {
+		mempool_free(bv->bv_page, &p->pages);
+		atomic_dec(&p->nr_pages);
+	}
+	bio_put(&fw->bio);
+	/* Freed before the look; pairs with who is short. */
+	smp_mb();
+	if (READ_ONCE(p->short_of_memory)) {
+		WRITE_ONCE(p->short_of_memory, false);
+		pair_release_parked(p->pair);
+	}
+	if (atomic_dec_and_test(&p->nr_forwards))
+		wake_up(&p->wait);
+	rcu_read_unlock();
+}
+
+static struct forward *alloc_forward(struct primary *p, unsigned int nr_pages,
+				     blk_opf_t opf)
+{
+	struct forward *fw;
+	struct bio *bio;
+
+	bio = bio_alloc_bioset(p->pair->secondary, nr_pages, opf,
+			       GFP_NOWAIT | __GFP_NOWARN, &p->bios);
+	if (!bio)
+		return NULL;
+	atomic_inc(&p->nr_forwards);
+	fw = container_of(bio, struct forward, bio);
+	memset(fw, 0, offsetof(struct forward, bio));
+	fw->primary = p;
+	INIT_LIST_HEAD(&fw->leg.list);
+	atomic_set(&fw->refs, 1);
+	return fw;
+}
+
+static struct page *get_page_of(struct primary *p, gfp_t gfp)
+{
+	struct page *page = NULL;
+
+	if (gfpflags_allow_blocking(gfp))
+		page = alloc_page(gfp | __GFP_NOWARN);
+	if (!page)
+		page = mempool_alloc(&p->pages, GFP_NOWAIT | __GFP_NOWARN);
+	if (page)
+		atomic_inc(&p->nr_pages);
+	return page;
+}
+
+/* Return: false if memory is short. */
+static bool copy_data(struct forward *fw, struct bio *bio, gfp_t gfp)
+{
+	unsigned int left = bio->bi_iter.bi_size, part;
+	struct page *page;
+
+	while (left) {
+		page = get_page_of(fw->primary, gfp);
+		if (!page)
+			return false;
+		part = min_t(unsigned int, left, PAGE_SIZE);
+		WARN_ON_ONCE(bio_add_page(&fw->bio, page, part, 0) != part);
+		left -= part;
+	}
+	bio_copy_data(&fw->bio, bio);
+	return true;
+}
+
+#define KEPT_FLAGS	(REQ_SYNC | REQ_META | REQ_PRIO | REQ_FUA | REQ_IDLE | \
+			 REQ_BACKGROUND | REQ_NOUNMAP)
+
+/* An empty bio that makes what has been written durable. */
+static struct forward *new_flush(struct primary *p)
+{
+	return alloc_forward(p, 0, REQ_OP_WRITE | REQ_SYNC | REQ_PREFLUSH);
+}
+
+/**
+ * forward_new - a forward with a copy of a request
+ * @p: the primary
+ * @bio: a write, a discard, zeroes or a flush
+ * @gfp: how to allocate; never waits for other forwards
+ *
+ * Return: NULL if memory is short.
+ */
+struct forward *forward_new(struct primary *p, struct bio *bio, gfp_t gfp)
+{
+	unsigned int nr = 0;
+	struct forward *fw;
+
+	if (!bio_sectors(bio))
+		return new_flush(p);
+	if (bio_has_data(bio))
+		nr = DIV_ROUND_UP(bio->bi_iter.bi_size, PAGE_SIZE);
+	if (nr && atomic_read(&p->nr_pages) &&
+	    atomic_read(&p->nr_pages) + nr > MAX_PAGES)
+		return NULL;
+	fw = alloc_forward(p, nr, bio_op(bio) | (bio->bi_opf & KEPT_FLAGS));
+	if (!fw)
+		return NULL;
+	if (nr && !copy_data(fw, bio, gfp)) {
+		forward_put(fw);
+		return NULL;
+	}
+	fw->bio.bi_iter.bi_sector = bio->bi_iter.bi_sector;
+	fw->bio.bi_iter.bi_size = bio->bi_iter.bi_size;
+	fw->bio.bi_ioprio = bio->bi_ioprio;
+	fw->leg.sector = bio->bi_iter.bi_sector;
+	return fw;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Legs
+ *---------------------------------------------------------------------------
+ */
+static void watch(struct primary *p)
+{
+	unsigned int ms = READ_ONCE(p->pair->tunables.replica_timeout_ms);
+
+	if (ms)
+		queue_delayed_work(p->wq, &p->timeout_work,
+				   msecs_to_jiffies(ms));
+}
+
+/* Return: false if the replica is broken: the leg is not to be sent. */
+static bool list_leg(struct primary *p, struct leg *leg, struct list_head *list)
+{
+	unsigned long flags;
+	bool sound;
+
+	leg->since = jiffies;
+	leg->abandoned = false;
+	spin_lock_irqsave(&p->lock, flags);
+	/* Looked at under the lock: do_break() will find it, or we see it. */
+	sound = !READ_ONCE(p->dirty.broken);
+	if (sound)
+		list_add_tail(&leg->list, list);
+	spin_unlock_irqrestore(&p->lock, flags);
+	if (sound)
+		watch(p);
+	return sound;
+}
+
+/**
+ * leg_sent - somebody else sends a leg now
+ * @p: the primary
+ * @leg: the leg
+ *
+ * Return: false if it must not be sent: the replica is broken.
+ */
+bool leg_sent(struct primary *p, struct leg *leg)
+{
+	return list_leg(p, leg, &p->sent);
+}
+
+static bool __leg_ended(struct primary *p, struct leg *leg)
+{
+	lockdep_assert_held(&p->lock);
+	if (!leg->abandoned) {
+		list_del_init(&leg->list);
+		return false;
+	}
+	p->nr_late--;
+	return true;
+}
+
+/**
+ * replica_tell_late - one late answer less is due
+ * @p: the primary
+ *
+ * Any context.
+ */
+void replica_tell_late(struct primary *p)
+{
+	/* The last one may be waited for by who frees the pair. */
+	rcu_read_lock();
+	if (!READ_ONCE(p->nr_late))
+		wake_up(&p->wait);
+	rcu_read_unlock();
+}
+
+/**
+ * leg_ended - the replica has answered
+ * @p: the primary
+ * @leg: the leg
+ *
+ * Any context.
+ *
+ * Return: true if it comes late: the leg was abandoned.
+ */
+bool leg_ended(struct primary *p, struct leg *leg)
+{
+	unsigned long flags;
+	bool late;
+
+	dirty_end(leg->generation);
+	spin_lock_irqsave(&p->lock, flags);
+	late = __leg_ended(p, leg);
+	spin_unlock_irqrestore(&p->lock, flags);
+	return late;
+}
+
+static void local_ended(struct bio *bio)
+{
+	struct forward *fw = container_of(bio, struct forward, local_bio);
+	struct primary *p = fw->primary;
+	unsigned long flags;
+	bool last;
+
+	fw->local_status = bio->bi_status;
+	if (bio->bi_status && bio->bi_status != BLK_STS_NOTSUPP)
+		pair_record_error(p->pair, ERROR_LOCAL,
+				  blk_status_to_errno(bio->bi_status),
+				  fw->leg.sector);
+	bio_uninit(bio);
+	spin_lock_irqsave(&p->lock, flags);
+	fw->local_done = true;
+	last = fw->replica_done || fw->leg.abandoned;
+	spin_unlock_irqrestore(&p->lock, flags);
+	if (last)
+		fw->finished(fw);
+	forward_put(fw);
+}
+
+static void settle(struct primary *p, unsigned long covers)
+{
+	WRITE_ONCE(p->settled, covers);
+	queue_work(p->wq, &p->settle_work);
+}
+
+static void replica_ended(struct bio *bio)
+{
+	struct forward *fw = container_of(bio, struct forward, bio);
+	struct primary *p = fw->primary;
+	blk_status_t status = bio->bi_status;
+	bool abandoned = READ_ONCE(fw->leg.abandoned);
+	unsigned long flags;
+	bool late, last;
+
+	/* Whoever waits for the last forward may free the pair at once. */
+	rcu_read_lock();
+	if (status == BLK_STS_NOTSUPP)
+		fw->unsupported = true;
+	else if (status && !abandoned)
+		replica_break(p, blk_status_to_errno(status), fw->leg.sector);
+	else if (fw->covers && !abandoned)
+		settle(p, fw->covers);
+	if (fw->leg.generation)
+		dirty_end(fw->leg.generation);
+
+	spin_lock_irqsave(&p->lock, flags);
+	late = __leg_ended(p, &fw->leg);
+	fw->replica_done = true;
+	last = !late && fw->local_done;
+	spin_unlock_irqrestore(&p->lock, flags);
+	if (last)
+		fw->finished(fw);
+	forward_put(fw);
+	if (late)
+		replica_tell_late(p);
+	rcu_read_unlock();
+}
+
+static struct forward *next_unsent(struct primary *p)
+{
+	struct leg *leg;
+
+	spin_lock_irq(&p->lock);
+	leg = list_first_entry_or_null(&p->unsent, struct leg, list);
+	if (leg)
+		list_move_tail(&leg->list, &p->sent);
+	spin_unlock_irq(&p->lock);
+	return leg ? container_of(leg, struct forward, leg) : NULL;
+}
+
+/* May sleep in a replica that hangs; then do_break() takes the list away. */
+static void do_send(struct work_struct *work)
+{
+	struct primary *p = container_of(work, struct primary, send_work);
+	struct blk_plug plug;
+	struct forward *fw;
+
+	blk_start_plug(&plug);
+	while ((fw = next_unsent(p)))
+		submit_bio_noacct(&fw->bio);
+	blk_finish_plug(&plug);
+}
+
+/*
+ * The forward has a reference for this leg. Return: false if it is not sent;
+ * if local has answered, too, fw->finished() is the caller's.
+ */
+static bool send_to_replica(struct forward *fw)
+{
+	struct primary *p = fw->primary;
+
+	fw->bio.bi_end_io = replica_ended;
+	if (list_leg(p, &fw->leg, &p->unsent)) {
+		queue_work(p->pair->cow_wq, &p->send_work);
+		return true;
+	}
+	fw->replica_done = true;
+	if (fw->leg.generation)
+		dirty_end(fw->leg.generation);
+	forward_put(fw);
+	return false;
+}
+
+/**
+ * forward_send_both - let both legs leave
+ * @fw: the forward, with fw->finished set
+ *
+ * Process context, does not wait for memory.
+ */
+void forward_send_both(struct forward *fw)
+{
+	struct primary *p = fw->primary;
+	struct bio *local = &fw->local_bio;
+
+	/* Before the replica's leave: its bio changes on the way. */
+	if (fw->bio.bi_iter.bi_size)
+		bio_init_clone(p->local, local, &fw->bio, GFP_NOIO);
+	else
+		bio_init(local, p->local, NULL, 0, fw->bio.bi_opf);
+	local->bi_end_io = local_ended;
+	atomic_add(2, &fw->refs);
+	send_to_replica(fw);
+	submit_bio_noacct(local);
+}
+
+static void own_flush_finished(struct forward *fw)
+{
+	struct primary *p = fw->primary;
+
+	WRITE_ONCE(p->resync.flush_done, true);
+	WRITE_ONCE(p->own_flush, false);
+	wake_up(&p->wait);
+	forward_put(fw);
+}
+
+/**
+ * replica_flush - a flush that no guest has asked for
+ * @p: the primary
+ *
+ * Process context, does not sleep. When it has ended, resync.flush_done is
+ * set and primary->wait woken.
+ *
+ * Return: false if another one is under way, or memory is short.
+ */
+bool replica_flush(struct primary *p)
+{
+	struct forward *fw;
+
+	if (xchg(&p->own_flush, true))
+		return false;
+	fw = new_flush(p);
+	if (!fw) {
+		WRITE_ONCE(p->own_flush, false);
+		return false;
+	}
+	WRITE_ONCE(p->resync.flush_done, false);
+	fw->local_done = true;
+	fw->finished = own_flush_finished;
+	fw->covers = dirty_flush_begin(&p->dirty);
+	atomic_inc(&fw->refs);
+	if (!send_to_replica(fw))
+		fw->finished(fw);
+	return true;
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * The replica breaks
+ *---------------------------------------------------------------------------
+ */
+
+static void set_broken(struct primary *p)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&p->lock, flags);
+	dirty_break(&p->dirty);
+	p->breaks++;
+	spin_unlock_irqrestore(&p->lock, flags);
+}
+
+/**
+ * replica_break - the replica has failed
+ * @p: the primary
+ * @error: how, negative errno
+ * @sector: where
+ *
+ * Any context.
+ */
+void replica_break(struct primary *p, int error, sector_t sector)
+{
+	set_broken(p);
+	WRITE_ONCE(p->tell, true);
+	pair_record_error(p->pair, ERROR_FORWARD, error, sector);
+	queue_work(p->wq, &p->break_work);
+}
+
+/* Return: false if there is none left. */
+static bool abandon_one(struct primary *p)
+{
+	struct forward *fw;
+	struct leg *leg;
+	bool never, last;
+
+	spin_lock_irq(&p->lock);
+	leg = list_first_entry_or_null(&p->unsent, struct leg, list);
+	never = leg;
+	if (!leg)
+		leg = list_first_entry_or_null(&p->sent, struct leg, list);
+	if (!leg) {
+		spin_unlock_irq(&p->lock);
+		return false;
+	}
+	list_del_init(&leg->list);
+	if (!never) {
+		leg->abandoned = true;
+		p->nr_late++;
+	}
+	if (leg->abandon) {
+		spin_unlock_irq(&p->lock);
+		leg->abandon(leg);
+		return true;
+	}
+	fw = container_of(leg, struct forward, leg);
+	fw->replica_done |= never;
+	last = fw->local_done;
+	spin_unlock_irq(&p->lock);
+
+	/* The end of the guest's request has a reference, if it is ours. */
+	if (never && leg->generation)
+		dirty_end(leg->generation);
+	if (last)
+		fw->finished(fw);
+	if (never)
+		forward_put(fw);
+	return true;
+}
+
+static void do_break(struct work_struct *work)
+{
+	struct primary *p = container_of(work, struct primary, break_work);
+	struct pair *pair = p->pair;
+	unsigned long breaks;
+
+	spin_lock_irq(&p->lock);
+	breaks = p->breaks;
+	spin_unlock_irq(&p->lock);
+
+	WRITE_ONCE(p->resync.on, false);
+	while (abandon_one(p))
+		;
+	dirty_fall_back(&p->dirty);
+	spin_lock_irq(&p->lock);
+	p->breaks_served = breaks;
+	spin_unlock_irq(&p->lock);
+
+	/* Who waits for memory of forwards needs none now. */
+	pair_release_parked(pair);
+	wake_up(&p->wait);
+	if (!xchg(&p->tell, false))
+		return;
+	DMERR_LIMIT("%s: the replica is broken: %llu sectors dirty, %u answers due",
+		    pair->name, dirty_count(&p->dirty), READ_ONCE(p->nr_late));
+	queue_work(pair->slow_wq, &pair->after_work);
+}
+
+/**
+ * replica_cut_off - nothing more reaches the replica
+ * @p: the primary
+ *
+ * May sleep. Afterwards all that it may lack is dirty.
+ */
+void replica_cut_off(struct primary *p)
+{
+	set_broken(p);
+	queue_work(p->wq, &p->break_work);
+	flush_work(&p->break_work);
+}
+
+/**
+ * replica_mend - the replica may be sent to again
+ * @p: the primary
+ *
+ * Process context, does not sleep.
+ *
+ * Return: false if it has just broken once more, or owes a late answer.
+ */
+bool replica_mend(struct primary *p)
+{
+	bool sound;
+
+	spin_lock_irq(&p->lock);
+	sound = p->breaks == p->breaks_served && !p->nr_late &&
+		list_empty(&p->sent) && list_empty(&p->unsent);
+	if (sound)
+		dirty_mend(&p->dirty);
+	spin_unlock_irq(&p->lock);
+	return sound;
+}
+
+static void do_settle(struct work_struct *work)
+{
+	struct primary *p = container_of(work, struct primary, settle_work);
+
+	dirty_flushed(&p->dirty, READ_ONCE(p->settled));
+}
+
+/* The oldest leg; false if there is none. */
+static bool oldest_leg(struct primary *p, unsigned long *since,
+		       sector_t *sector)
+{
+	struct leg *leg, *unsent;
+
+	spin_lock_irq(&p->lock);
+	leg = list_first_entry_or_null(&p->sent, struct leg, list);
+	unsent = list_first_entry_or_null(&p->unsent, struct leg, list);
+	if (!leg || (unsent && time_before(unsent->since, leg->since)))
+		leg = unsent;
+	if (leg) {
+		*since = leg->since;
+		*sector = leg->sector;
+	}
+	spin_unlock_irq(&p->lock);
+	return leg;
+}
+
+static void do_timeout(struct work_struct *work)
+{
+	struct primary *p = container_of(to_delayed_work(work), struct primary,
+					 timeout_work);
+	unsigned int ms = READ_ONCE(p->pair->tunables.replica_timeout_ms);
+	unsigned long since, due;
+	sector_t sector;
+
+	if (!ms || !oldest_leg(p, &since, &sector))
+		return;
+	due = since + msecs_to_jiffies(ms);
+	if (time_before(jiffies, due))
+		queue_delayed_work(p->wq, &p->timeout_work,
+				   due - jiffies);
+	else
+		replica_break(p, -ETIMEDOUT, sector);
+}
+
+/**
+ * forward_init - make what forwards need
+ * @p: a new primary, zeroed
+ *
+ * Return: 0 or a negative errno.
+ */
+int forward_init(struct primary *p)
+{
+	int r;
+
+	spin_lock_init(&p->lock);
+	init_waitqueue_head(&p->wait);
+	p->ranges = RB_ROOT_CACHED;
+	INIT_LIST_HEAD(&p->unsent);
+	INIT_LIST_HEAD(&p->sent);
+	INIT_WORK(&p->send_work, do_send);
+	INIT_WORK(&p->break_work, do_break);
+	INIT_WORK(&p->settle_work, do_settle);
+	INIT_DELAYED_WORK(&p->timeout_work, do_timeout);
+	p->wq = alloc_workqueue("dm-repl-replica/%s",
+				WQ_UNBOUND | WQ_MEM_RECLAIM, 0, p->pair->name);
+	if (!p->wq)
+		return -ENOMEM;
+	r = mempool_init_page_pool(&p->pages, FORWARD_PAGES, 0);
+	if (r)
+		goto out_with_wq;
+	r = bioset_init(&p->bios, 16, offsetof(struct forward, bio),
+			BIOSET_NEED_BVECS);
+	if (r)
+		goto out_with_pages;
+	return 0;
+
+out_with_pages:
+	mempool_exit(&p->pages);
+out_with_wq:
+	destroy_workqueue(p->wq);
+	return r;
+}
+
+/**
+ * forward_exit - undo forward_init()
+ * @p: a primary without forwards
+ */
+void forward_exit(struct primary *p)
+{
+	destroy_workqueue(p->wq);
+	bioset_exit(&p->bios);
+	mempool_exit(&p->pages);
+}
