@@ -47,6 +47,9 @@ install: all ## install the module for kernel KVER, and the tools
 demo: all need-vm $(helpers) ## watch the main job on real files, in a virtual machine
 	tests/demo/run
 
+demo-two-hosts: all need-vm $(helpers) ## watch a primary and its standby die and come back, in two machines
+	tests/demo-two-hosts/run
+
 check: all need-vm $(helpers) ## run the tests in virtual machines (T=name runs one)
 	tests/check -j $(J) $(tests)
 
@@ -98,6 +101,6 @@ help: ## list these verbs
 need-%:
 	@tests/vm/deps $*
 
-.PHONY: all modules bench-modules tools install demo check check-metadata \
-	check-powercut check-kills check-unit check-mutants \
+.PHONY: all modules bench-modules tools install demo demo-two-hosts check \
+	check-metadata check-powercut check-kills check-unit check-mutants \
 	soak-model bench bench-quick lint deps clean help
