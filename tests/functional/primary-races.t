@@ -107,17 +107,16 @@ on $REPLICA 0x42 4m 4k "$t: the write is the newer"
 
 t="a copy meets a write"
 works "$t: stop" message p stop
-works "$t: write" write $PRIMARY 0x45 4m 64k
+works "$t: write" write $PRIMARY 0x45 0 64k
 works "$t: start" message p start
-break_disk local hold-writes 8192 128
-begin write blkio write $PRIMARY 0x46 4m 4k
+break_disk local hold-writes 0 128
+begin write blkio write $PRIMARY 0x46 0 4k
 wait_held local 1
-on $REPLICA 0x46 4m 4k "$t: it is on the replica"
+on $REPLICA 0x46 0 4k "$t: it is on the replica"
 works "$t: start_resync" message p start_resync
-comes_to "$t: all but this copy is done" 5 "dirty flags" "128 resync"
 sleep 0.4
-is "$(pst dirty flags)" "128 resync" "$t: the copy waits"
-on $REPLICA 0x46 4m 4k "$t: nothing is copied over it"
+is "$(pst "done" flags)" "0 resync" "$t: the copy, the first of them, waits"
+on $REPLICA 0x46 0 4k "$t: nothing is copied over it"
 mend local
 ended "$t" write
 comes_to "$t: the resync ends" 10 "dirty flags" 0
