@@ -139,6 +139,6 @@ breaks()
 # late_gone TEXT: the replica answers what it was given up for.
 late_gone()
 {
-	wait_until 10 not_late
+	wait_until 30 not_late
 	ok $? "$1: no late answer is due"
 }
