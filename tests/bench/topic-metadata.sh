@@ -28,7 +28,7 @@ metadata_rows()
 	row view-rewrite "$VIEW" write
 	row view-read-active "$VIEW" read
 	dm_batch "sleep 1500000" "time message p-view checkpoint"
-	figure_row "$peer" checkpoint "$(us "${ANSWER[1]%% *}")" us
+	figure_row "$peer" checkpoint "$(us "${ANSWER[1]%% *}")" us depth="$depth"
 	unpair p
 }
 
