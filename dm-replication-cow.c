@@ -826,7 +826,8 @@ static int settled(struct repl_request *rq)
  *
  * Return: 0 if the write may go on (all is saved, or the view was given up);
  * -EINPROGRESS if it was put to wait and is the worker's now; -ENOMEM; -EBUSY
- * if it must park; else the error with which it must end.
+ * if it must park; -EIO if it must end with rq->status, which may well be a
+ * disk's BLK_STS_DEV_RESOURCE: so no errno made of it.
  */
 int cow_save(struct repl_request *rq, gfp_t gfp)
 {
@@ -834,10 +835,9 @@ int cow_save(struct repl_request *rq, gfp_t gfp)
 	int r;
 
 	do {
-		r = blk_status_to_errno(rq->status);
-		if (r || READ_ONCE(rq->pair->route) == STAGE_INVALID) {
+		if (rq->status || READ_ONCE(rq->pair->route) == STAGE_INVALID) {
 			give_back_granted(rq);
-			return r ?: settled(rq);
+			return rq->status ? -EIO : settled(rq);
 		}
 		if (rq->saving)
 			return 0;

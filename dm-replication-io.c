@@ -484,7 +484,7 @@ static int origin_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 		if (r == -ENOMEM && gfpflags_allow_blocking(gfp)) {
 			pair_record_error(pair, ERROR_CAPTURE, r, rq->sector);
 			cow_deny(rq, BLK_STS_RESOURCE);
-			r = blk_status_to_errno(rq->status);
+			r = cow_save(rq, gfp);	/* what was decided */
 		}
 		if (r)
 			return r;
@@ -588,7 +588,8 @@ static int route(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 		if (r >= 0)
 			return r;
 	}
-	return request_end_with(rq, errno_to_blk_status(r));
+	/* A disk's own error may look like one of the words above: not r. */
+	return request_end_with(rq, rq->status ?: errno_to_blk_status(r));
 }
 
 /* A request that had to come back. */
