@@ -620,7 +620,7 @@ int route_map(struct replication *r, struct bio *bio)
 	}
 	request_init(rq, r, bio);
 	if (!r->is_view)
-		pair_serve_ready(r->pair);
+		pair_serve_soon(r->pair);
 	return route(rq, bio, GFP_NOWAIT);
 }
 

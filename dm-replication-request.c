@@ -273,9 +273,9 @@ static void serve(struct pair *pair, struct llist_node *nodes, gfp_t gfp)
 		pair->route_again(rq, gfp);
 }
 
-static void serve_ready(struct pair *pair)
+static void serve_list(struct pair *pair, struct llist_head *list)
 {
-	struct llist_node *nodes = llist_del_all(&pair->ready);
+	struct llist_node *nodes = llist_del_all(list);
 	const gfp_t gfp = GFP_NOIO | __GFP_NORETRY;
 	struct blk_plug plug;
 
@@ -299,12 +299,14 @@ static int work(void *data)
 	struct pair *pair = data;
 
 	while (!kthread_should_stop()) {
-		/* The state before the list: pairs with request_continue(). */
+		/* The state before the lists: pairs with request_continue(). */
 		set_current_state(TASK_IDLE);
-		if (llist_empty(&pair->ready) && !kthread_should_stop())
+		if (llist_empty(&pair->ready) && llist_empty(&pair->soon) &&
+		    !kthread_should_stop())
 			schedule();
 		__set_current_state(TASK_RUNNING);
-		serve_ready(pair);
+		serve_list(pair, &pair->ready);
+		serve_list(pair, &pair->soon);
 		cond_resched();
 	}
 	return 0;
@@ -312,24 +314,27 @@ static int work(void *data)
 
 /*
  *---------------------------------------------------------------------------
- * Newcomers that take the ready along
+ * Newcomers that take others along
  *---------------------------------------------------------------------------
  */
 
 /**
- * DOC: newcomers serve the ready
+ * DOC: newcomers serve those who are due soon
  *
  * Where a processor is busy with a stream of origin writes, to wake the worker
  * for each of them costs two switches of task a write, a tenth of all. There
- * the ready wait for the next newcomer, which routes them before itself, in
- * map. That is hoped for only if the last newcomer came on the processor that
- * completes the capture, less than STREAM_NS ago, and this one is not idle; and
- * it is waited for no longer than PATIENCE_NS: then a timer wakes the worker.
+ * writes whose captures have ended wait on a list of their own, pair->soon, for
+ * the next newcomer, which routes them before itself, in map. That is hoped for
+ * only if the last newcomer came on the processor that completes the capture,
+ * less than STREAM_NS ago, and this one is not idle; and it is waited for no
+ * longer than PATIENCE_NS: then a timer wakes the worker.
  *
- * A newcomer routes with GFP_NOWAIT; what cannot be had goes to the worker, so
- * nothing waits in map. What it submits, be it the view's or the origin's, goes
- * to the devices below, so block core takes it off the task's list before
- * anything that is still to be mapped.
+ * On that list are origin writes only, and what a newcomer submits for them
+ * goes to secondary, where its own write goes: so a stream never waits for
+ * active or hidden, nor for who serves them. All else, and what could not be had
+ * with GFP_NOWAIT, is the worker's alone (pair->ready), so nothing waits in map.
+ * Block core takes what was submitted off the task's list before anything that
+ * is still to be mapped.
  */
 #define STREAM_NS	(100 * NSEC_PER_USEC)
 #define PATIENCE_NS	(50 * NSEC_PER_USEC)
@@ -350,7 +355,8 @@ void pair_note_newcomer(struct pair *pair)
 static bool expects_newcomer(struct pair *pair)
 {
 	return READ_ONCE(pair->stream_cpu) == raw_smp_processor_id() &&
-	       !is_idle_task(current) &&
+	       !is_idle_task(current) && hrtimer_resolution <= PATIENCE_NS &&
+	       !READ_ONCE(pair->deferring) &&	/* newcomers park */
 	       local_clock() - READ_ONCE(pair->stream_at) < STREAM_NS;
 }
 
@@ -372,7 +378,7 @@ void request_put_soon(struct repl_request *rq)
 	}
 	rcu_read_lock();
 	/* A full barrier before the look at the timer: pairs with be_patient() */
-	if (llist_add(&rq->ready, &pair->ready) &&
+	if (llist_add(&rq->ready, &pair->soon) &&
 	    !hrtimer_is_queued(&pair->patience))
 		hrtimer_start(&pair->patience, ns_to_ktime(PATIENCE_NS),
 			      HRTIMER_MODE_REL);
@@ -385,24 +391,24 @@ static enum hrtimer_restart be_patient(struct hrtimer *timer)
 
 	/* Not queued before the list: pairs with request_put_soon(). */
 	smp_mb();
-	if (!llist_empty(&pair->ready))
+	if (!llist_empty(&pair->soon))
 		wake_up_process(pair->worker);
 	return HRTIMER_NORESTART;
 }
 
 /**
- * pair_serve_ready - a newcomer takes the ready along
+ * pair_serve_soon - a newcomer takes along those who are due soon
  * @pair: the pair
  *
- * In map; does not sleep.
+ * In map of an origin's request; does not sleep.
  */
-void pair_serve_ready(struct pair *pair)
+void pair_serve_soon(struct pair *pair)
 {
 	struct llist_node *nodes;
 
-	if (likely(llist_empty(&pair->ready)))
+	if (likely(llist_empty(&pair->soon)))
 		return;
-	nodes = llist_del_all(&pair->ready);
+	nodes = llist_del_all(&pair->soon);
 	serve(pair, llist_reverse_order(nodes), GFP_NOWAIT);
 }
 
@@ -743,6 +749,7 @@ void pair_init_requests(struct pair *pair)
 	init_waitqueue_head(&pair->drain_wait);
 	bio_list_init(&pair->parked);
 	init_llist_head(&pair->ready);
+	init_llist_head(&pair->soon);
 	for (i = 0; i < NR_BUCKETS; i++)
 		init_bucket(&pair->buckets[i]);
 	init_bucket(&pair->wide);

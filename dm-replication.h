@@ -181,7 +181,7 @@ struct track {
 /**
  * struct repl_request - per-bio data of both targets
  * @pair: its pair
- * @ready: on pair->ready, for the worker
+ * @ready: on pair->ready or ->soon
  * @sector: its first sector; a remapped bio forgets it
  * @sectors: its length
  * @leaf: (view write in running) its leaf, if it lies in one
@@ -368,10 +368,11 @@ struct first_error {
  * @park_lock: guards @parked, @releases; irqsave
  * @parked: requests that wait for a release
  * @releases: number of releases so far
- * @ready: requests for @worker
+ * @ready: requests for @worker alone
+ * @soon: origin writes for the next newcomer, or @worker
  * @worker: the thread that routes them
  * @route_again: how
- * @patience: wakes @worker if no newcomer has taken the ready along
+ * @patience: wakes @worker if no newcomer has taken @soon along
  * @stream_cpu: where the last newcomer began a capture
  * @stream_at: when, in local_clock()'s nanoseconds
  * @overlay: the two sets
@@ -438,6 +439,7 @@ struct pair {
 	struct bio_list parked;
 	unsigned long releases;
 	struct llist_head ready;
+	struct llist_head soon;
 	struct task_struct *worker;
 	void (*route_again)(struct repl_request *rq, gfp_t gfp);
 	struct hrtimer patience;
@@ -574,7 +576,7 @@ int pair_start_worker(struct pair *pair,
 		      void (*route_again)(struct repl_request *rq, gfp_t gfp));
 void pair_stop_worker(struct pair *pair);
 void pair_note_newcomer(struct pair *pair);
-void pair_serve_ready(struct pair *pair);
+void pair_serve_soon(struct pair *pair);
 void pair_count_out(struct pair *pair);
 void pair_defer(struct pair *pair);
 int pair_drain(struct pair *pair, unsigned long deadline);
