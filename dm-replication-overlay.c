@@ -364,7 +364,7 @@ int overlay_get(struct overlay *o, sector_t sector, unsigned int slots,
 	unsigned int i, end = min(page + slots, LEAF_PAGES);
 	int r;
 
-	gfp |= __GFP_NOWARN;
+	gfp |= __GFP_NOWARN | __GFP_NOMEMALLOC;
 	r = get_leaf(o, sector >> STRETCH_SHIFT, gfp, found);
 	if (!r && o->durable)
 		r = get_durable(o, *found, gfp);
@@ -607,6 +607,8 @@ unsigned int overlay_unsaved(struct overlay *o, struct leaf *leaf,
 		if (leaf->lost || page >= end)
 			return end;
 		stop = find_next_bit(leaf->saved, end, page);
+		if (stop == page)	/* saved between the two looks */
+			continue;
 		if (o->durable || !has_active(o, leaf, page, stop)) {
 			*n = stop - page;
 			return page;
@@ -657,10 +659,11 @@ bool overlay_has_slots(struct leaf *leaf, unsigned int page, unsigned int n)
  */
 void *overlay_held(struct leaf *leaf, unsigned int page)
 {
-	void **slots = slots_of(leaf, page);
+	void **slots;
 
-	/* The saved bit before the slot; pairs with overlay_set_saved(). */
+	/* The saved bit before both looks; pairs with overlay_set_saved(). */
 	smp_rmb();
+	slots = slots_of(leaf, page);
 	return slots ? READ_ONCE(slots[page % (1 << SLOTS_SHIFT)]) : NULL;
 }
 

@@ -251,6 +251,46 @@ static void setting_bits_loses_none(struct kunit *test)
 	stop_interrupts(test);
 }
 
+/* The interrupt saves the page that the test has just found, or is about to. */
+static void save_the_first(struct race *race)
+{
+	struct overlay *o = &race->b->o;
+	struct leaf *leaf;
+	unsigned int n;
+
+	if (race->quiet || race->at == LEAF_PAGES)
+		return;
+	leaf = overlay_find(o, 0);
+	race->at = overlay_unsaved(o, leaf, 0, 0, LEAF_PAGES, &n);
+	if (race->at < LEAF_PAGES)
+		overlay_set_saved(o, leaf, 0, race->at, 1);
+}
+
+static void what_is_unsaved_is_never_none(struct kunit *test)
+{
+	unsigned long began = jiffies;
+	struct bench *b = race.b;
+	struct leaf *leaf;
+	unsigned int n;
+
+	race.quiet = true;
+	start_interrupts(save_the_first);
+	while (go_on(began)) {
+		KUNIT_ASSERT_EQ(test, overlay_get_range(&b->o, 0, 1, GFP_KERNEL),
+				0);
+		leaf = overlay_find(&b->o, 0);
+		race.at = 0;
+		WRITE_ONCE(race.quiet, false);
+		while (overlay_unsaved(&b->o, leaf, 0, 0, LEAF_PAGES, &n) <
+		       LEAF_PAGES && go_on(began))
+			if (!n)
+				atomic_inc(&race.wrong);
+		WRITE_ONCE(race.quiet, true);
+		overlay_new_epoch(&b->o);
+	}
+	stop_interrupts(test);
+}
+
 /*
  * Threads. Each one owns every THREADSth page, sets it and finds it set, with
  * pauses in which the others run, until the epoch ends.
@@ -429,6 +469,7 @@ static struct kunit_case race_cases[] = {
 			 geometry_gen_params),
 	KUNIT_CASE_PARAM(renewal_never_shows_old_bits, geometry_gen_params),
 	KUNIT_CASE_PARAM(setting_bits_loses_none, geometry_gen_params),
+	KUNIT_CASE_PARAM(what_is_unsaved_is_never_none, geometry_gen_params),
 	KUNIT_CASE_PARAM(threads_share_an_overlay, geometry_gen_params),
 	{}
 };
