@@ -10,6 +10,7 @@
 #include <linux/blkdev.h>
 #include <linux/file.h>
 #include <linux/hrtimer.h>
+#include <linux/rcupdate.h>
 
 #ifdef HAVE_BDEV_FILE_OPEN_BY_DEV
 static inline void *compat_open_bdev(dev_t dev)
@@ -33,6 +34,13 @@ static inline void compat_close_bdev(void *opened)
 {
 	blkdev_put(opened, FMODE_READ);
 }
+#endif
+
+/* Somebody waits for what comes free: not the callback's batch of seconds. */
+#ifdef HAVE_CALL_RCU_HURRY
+#define compat_call_rcu		call_rcu_hurry
+#else
+#define compat_call_rcu		call_rcu
 #endif
 
 #ifdef HAVE_HRTIMER_SETUP

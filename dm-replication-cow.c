@@ -8,8 +8,10 @@
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <xen/xen.h>
 
 #include "dm-replication.h"
+#include "dm-replication-compat.h"
 
 /**
  * DOC: the life of a capture
@@ -48,7 +50,8 @@
 unsigned long hold_mib_total;
 
 #define FLOOR_PAGES		(2 * LEAF_PAGES)	/* 2 MiB */
-#define PAGES_PER_MIB		(1U << (20 - 9 - COW_PAGE_SHIFT))
+#define PAGES_PER_MIB		(1U << (20 - PAGE_SHIFT))	/* as they cost */
+#define TRIM_PAGES		256U	/* with interrupts off */
 #define MAX_SPILLS		32			/* in flight */
 #define SPILL_RETRY		HZ
 
@@ -142,19 +145,24 @@ static long chargeable(unsigned int pages)
 /* Called with the lock held. Return: how many of @n pages may be added. */
 static unsigned int __reserve(struct cow *cow, unsigned int n)
 {
-	long max = (long)READ_ONCE(hold_mib_total) * PAGES_PER_MIB;
+	long max = min_t(unsigned long, READ_ONCE(hold_mib_total),
+			 LONG_MAX / PAGES_PER_MIB) * PAGES_PER_MIB;
 	unsigned int room = capacity(cow);
-	long more;
+	long more, over = 0;
 
 	lockdep_assert_held(&cow->lock);
 	room -= min(room, cow->nr_pages);
 	n = min(n, room);
 	more = chargeable(cow->nr_pages + n) - chargeable(cow->nr_pages);
-	if (more && atomic_long_add_return(more, &total_pages) > max) {
-		atomic_long_sub(more, &total_pages);
-		return 0;
+	if (more)
+		over = atomic_long_add_return(more, &total_pages) - max;
+	if (over > 0) {
+		over = min(over, more);
+		atomic_long_sub(over, &total_pages);
+		n -= over;
 	}
 	cow->nr_pages += n;
+	cow->nr_coming += n;
 	return n;
 }
 
@@ -166,7 +174,8 @@ static void __unreserve(struct cow *cow, unsigned int n)
 	cow->nr_pages -= n;
 }
 
-#define CHUNK_ORDER	4	/* pages allocated at once: 64 KiB */
+/* Pages allocated at once: 64 KiB. */
+#define CHUNK_ORDER	(PAGE_SHIFT < 16 ? 16 - PAGE_SHIFT : 0)
 
 /* As many pages as can be had, and are wanted. */
 static unsigned int alloc_pages_for(struct list_head *pages, unsigned int n,
@@ -178,7 +187,8 @@ static unsigned int alloc_pages_for(struct list_head *pages, unsigned int n,
 
 	/* Neighbours in memory: a disk takes them as one segment. */
 	if (order)
-		page = alloc_pages(gfp | __GFP_NORETRY, order);
+		page = alloc_pages((gfp & ~__GFP_KSWAPD_RECLAIM) |
+				   __GFP_NORETRY, order);
 	if (page)
 		split_page(page, order);
 	else
@@ -204,6 +214,7 @@ static void free_held(struct list_head *pages)
 	list_for_each_entry_safe(h, next, pages, list) {
 		__free_page(h->page);
 		kfree(h);
+		cond_resched();
 	}
 	INIT_LIST_HEAD(pages);
 }
@@ -246,18 +257,21 @@ static void grow(struct cow *cow, unsigned int n, gfp_t gfp)
 	unsigned long flags;
 	LIST_HEAD(pages);
 
+	/* In a task that reclaims: not from the system's last reserves. */
+	gfp |= __GFP_NOWARN | __GFP_NOMEMALLOC;
 	spin_lock_irqsave(&cow->lock, flags);
 	want = __reserve(cow, n);
 	spin_unlock_irqrestore(&cow->lock, flags);
 
 	while (got < want) {
-		more = alloc_pages_for(&pages, want - got, gfp | __GFP_NOWARN);
+		more = alloc_pages_for(&pages, want - got, gfp);
 		if (!more)
 			break;
 		got += more;
 	}
 
 	spin_lock_irqsave(&cow->lock, flags);
+	cow->nr_coming -= want;
 	__unreserve(cow, want - got);
 	spin_unlock_irqrestore(&cow->lock, flags);
 	put_pages(cow, &pages, got);
@@ -338,6 +352,31 @@ static bool wait_for_pages(struct repl_request *rq, unsigned int n)
 	return wait;
 }
 
+/* Called with the lock held. Pages that cow_trim() may free now. */
+static unsigned int __count_surplus(struct cow *cow)
+{
+	/* Those that are being allocated may never come: not the floor's. */
+	unsigned int n = 0, real = cow->nr_pages - cow->nr_coming;
+
+	lockdep_assert_held(&cow->lock);
+	if (real > FLOOR_PAGES)
+		n = min(cow->nr_idle, real - FLOOR_PAGES);
+	if (real > capacity(cow))
+		n = max(n, min(cow->nr_free, real - capacity(cow)));
+	return n;
+}
+
+/* Called with the lock held. */
+static void __cut_free(struct cow *cow, unsigned int n, struct list_head *pages)
+{
+	lockdep_assert_held(&cow->lock);
+	cow->nr_free -= n;
+	cow->nr_idle -= min(cow->nr_idle, n);
+	__unreserve(cow, n);
+	while (n--)
+		list_move(cow->free.next, pages);
+}
+
 /**
  * cow_trim - give unused pages back to the system
  * @pair: the pair
@@ -350,25 +389,20 @@ static bool wait_for_pages(struct repl_request *rq, unsigned int n)
 bool cow_trim(struct pair *pair)
 {
 	struct cow *cow = &pair->cow;
-	unsigned int n = 0, over;
 	LIST_HEAD(pages);
+	unsigned int n;
 	bool again;
 
 	spin_lock_irq(&cow->lock);
-	if (cow->nr_pages > FLOOR_PAGES)
-		n = min(cow->nr_idle, cow->nr_pages - FLOOR_PAGES);
-	if (cow->nr_pages > capacity(cow)) {
-		over = min(cow->nr_free, cow->nr_pages - capacity(cow));
-		n = max(n, over);
+	while ((n = min(__count_surplus(cow), TRIM_PAGES))) {
+		__cut_free(cow, n, &pages);
+		spin_unlock_irq(&cow->lock);
+		free_held(&pages);
+		spin_lock_irq(&cow->lock);
 	}
-	cow->nr_free -= n;
-	__unreserve(cow, n);
-	while (n--)
-		list_move(cow->free.next, &pages);
 	cow->nr_idle = cow->nr_free;
 	again = cow->nr_idle && cow->nr_pages > FLOOR_PAGES;
 	spin_unlock_irq(&cow->lock);
-	free_held(&pages);
 	return again;
 }
 
@@ -390,7 +424,7 @@ static void grace_over(struct rcu_head *rcu)
 	cow->nr_grace_next = 0;
 	cow->grace_running = !list_empty(&cow->grace);
 	if (cow->grace_running)
-		call_rcu(&cow->rcu, grace_over);
+		compat_call_rcu(&cow->rcu, grace_over);
 	__grant(cow);
 	spin_unlock_irqrestore(&cow->lock, flags);
 }
@@ -408,7 +442,7 @@ static void __begin_grace(struct cow *cow, struct list_head *pages,
 	list_splice_tail_init(pages, &cow->grace);
 	cow->nr_grace = n;
 	cow->grace_running = true;
-	call_rcu(&cow->rcu, grace_over);
+	compat_call_rcu(&cow->rcu, grace_over);
 }
 
 /*
@@ -443,8 +477,11 @@ static sector_t page_sector(unsigned long index, unsigned int page)
 	return ((sector_t)index << STRETCH_SHIFT) + (page << COW_PAGE_SHIFT);
 }
 
+/* Not where neighbours in memory are none for a device, or for a checker. */
 static bool is_next_page(struct page *page, struct page *next)
 {
+	if (xen_domain() || IS_ENABLED(CONFIG_KMSAN))
+		return false;
 	return next == page + 1 && page_to_pfn(next) == page_to_pfn(page) + 1;
 }
 
@@ -800,6 +837,10 @@ static int scan_range(struct repl_request *rq, struct scan *scan)
 		r = overlay_get(&pair->overlay, sector,
 				may_hold(pair) ? end - page : 0,
 				scan->gfp, &leaf);
+		/* No slots: then through hidden. */
+		if (r == -ENOMEM && gfpflags_allow_blocking(scan->gfp))
+			r = overlay_get(&pair->overlay, sector, 0, scan->gfp,
+					&leaf);
 		if (!r)
 			r = scan_leaf(rq, leaf, base >> STRETCH_SHIFT, page,
 				      end, scan);

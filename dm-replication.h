@@ -238,7 +238,8 @@ struct repl_request {
  * @waiters: requests that wait for pages, first come first served
  * @nr_free: pages on @free
  * @nr_idle: the least that @nr_free was since the last trim
- * @nr_pages: pages that the pool owns, wherever they are
+ * @nr_pages: pages that the pool owns, wherever they are, and those
+ * @nr_coming: that are being allocated for it
  * @nr_held: pages published and still in memory
  * @nr_spilling: of those, pages on their way to hidden
  * @nr_spills: spill writes in flight
@@ -267,6 +268,7 @@ struct cow {
 	unsigned int nr_free;
 	unsigned int nr_idle;
 	unsigned int nr_pages;
+	unsigned int nr_coming;
 	unsigned int nr_held;
 	unsigned int nr_spilling;
 	unsigned int nr_spills;
