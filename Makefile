@@ -24,14 +24,14 @@ all: modules tools ## build the module dm-repl.ko and the tools (default)
 
 modules: need-build ## build dm-repl.ko for kernel KVER
 	kver=$$(tests/vm/kver) && \
-	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) modules
+	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR) modules
 
 tools: need-build ## build the programs of user space
 	$(MAKE) -C tools
 
 bench-modules: modules
 	kver=$$(tests/vm/kver) && \
-	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR)/tests/bench/probe modules
+	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR)/tests/bench/probe modules
 
 # Static: they start sooner in an emulated machine.
 $(helpers): %: %.c
@@ -41,7 +41,7 @@ tests/powercut/powercut: $(wildcard tests/powercut/*.[ch])
 
 install: all ## install the module for kernel KVER, and the tools
 	kver=$$(tests/vm/kver) && \
-	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) modules_install
+	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR) modules_install
 	$(MAKE) -C tools install
 
 demo: all need-vm $(helpers) ## watch the main job on real files, in a virtual machine
@@ -85,9 +85,9 @@ deps: ## install every Debian package that any verb needs
 
 clean: ## remove what was built
 	-kver=$$(tests/vm/kver) && \
-	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR) clean
+	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR) clean
 	-kver=$$(tests/vm/kver) && \
-	$(MAKE) -C /lib/modules/$$kver/build M=$(CURDIR)/tests/bench/probe clean
+	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR)/tests/bench/probe clean
 	$(MAKE) -C tools clean
 	rm -f $(helpers)
 

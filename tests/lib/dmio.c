@@ -482,7 +482,9 @@ static void sleep_us(uint64_t us)
 
 static int until(char **argv)
 {
-	uint64_t end = nanoseconds() + number(argv[3]) * 1000000;
+	const char *slow = getenv("SLOW");
+	uint64_t end = nanoseconds() +
+		number(argv[3]) * 1000000 * (slow ? number(slow) : 1);
 
 	for (;;) {
 		if (status(argv[1], 0))

@@ -463,10 +463,10 @@ ost()
 	esac
 }
 
-# wait_until SECONDS COMMAND...: it comes to succeed in time.
+# wait_until SECONDS COMMAND...: it comes to succeed in time; SLOW lengthens it.
 wait_until()
 {
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	local end=$((${EPOCHREALTIME/./} + $1 * 1000000 * ${SLOW:-1}))
 
 	shift
 	while ! "$@" >/dev/null 2>&1; do
