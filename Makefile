@@ -77,7 +77,7 @@ bench-quick: bench-modules $(helpers) need-vm need-bench ## measure what has a b
 bench: bench-modules $(helpers) need-vm need-bench ## measure everything beside its peers
 	tests/bench/run full
 
-lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, shellcheck, ...
+lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, coccicheck, ...
 	tests/lint
 
 deps: ## install every Debian package that any verb needs

@@ -57,6 +57,7 @@ die(const char *text, ...)
 	va_start(args, text);
 	fprintf(stderr, "dmrepl-metadata: ");
 	vfprintf(stderr, text, args);
+	va_end(args);
 	fprintf(stderr, "\n");
 	exit(2);
 }

@@ -44,6 +44,7 @@ void die(const char *text, ...)
 	va_start(args, text);
 	printf("not ok - ");
 	vprintf(text, args);
+	va_end(args);
 	printf("\n");
 	fflush(stdout);
 	_exit(2);

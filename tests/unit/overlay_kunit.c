@@ -238,7 +238,7 @@ static void needs_saving_until_saved_or_covered(struct kunit *test)
 	unsigned int page = bench_pages(b) - 1, s = page << COW_PAGE_SHIFT;
 	unsigned long index = page / LEAF_PAGES;
 	unsigned int in_leaf = page % LEAF_PAGES;
-	struct leaf *leaf;
+	struct leaf *leaf = NULL;
 
 	for (; s < b->sectors; s += b->block) {
 		KUNIT_ASSERT_EQ(test, overlay_get(&b->o, s, 0, GFP_KERNEL,
