@@ -5,12 +5,15 @@
 # KVER=  another installed kernel than the newest one (headers and image)
 # T=     one test of tests/functional, by its name without .t
 # J=     how many test machines run at a time
-# N=     how many operations soak-model compares
+# N=     how many operations soak-model compares, how many inputs check-fuzz makes
 # KILLS= how often check-kills kills a machine
+# MIN=   how many minutes check-races and soak take
+# SEED=  where the random numbers of a test begin (default: a fresh one, printed)
 
 J ?= 2
 N ?= 1000000
 KILLS ?= 50
+MIN ?= 10
 T ?= *
 helpers := $(patsubst %.c,%,$(wildcard tests/lib/*.c)) tests/powercut/powercut
 tests := $(T:%=tests/functional/%.t)
@@ -77,6 +80,18 @@ bench-quick: bench-modules $(helpers) need-vm need-bench ## measure what has a b
 bench: bench-modules $(helpers) need-vm need-bench ## measure everything beside its peers
 	tests/bench/run full
 
+fault-programs: all $(helpers) need-vm
+	$(MAKE) -C tests/faults
+	kver=$$(tests/vm/kver) && \
+	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR)/tests/faults/nth modules
+
+check-faults-every: fault-programs ## fail every request that a script sends to the three disks, one at a time
+	tests/faults/run every
+
+check-fuzz: N = 100000
+check-fuzz: fault-programs ## N= tables and messages that may be anything
+	tests/faults/run fuzz $(N)
+
 lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, coccicheck, ...
 	tests/lint
 
@@ -88,7 +103,10 @@ clean: ## remove what was built
 	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR) clean
 	-kver=$$(tests/vm/kver) && \
 	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR)/tests/bench/probe clean
+	-kver=$$(tests/vm/kver) && \
+	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR)/tests/faults/nth clean
 	$(MAKE) -C tools clean
+	$(MAKE) -C tests/faults clean
 	rm -f $(helpers)
 
 help: ## list these verbs
@@ -101,6 +119,7 @@ help: ## list these verbs
 need-%:
 	@tests/vm/deps $*
 
-.PHONY: all modules bench-modules tools install demo demo-two-hosts check \
+.PHONY: all modules bench-modules fault-programs tools install demo demo-two-hosts check \
 	check-metadata check-powercut check-kills check-unit check-mutants \
+	check-faults-every check-fuzz \
 	soak-model bench bench-quick lint deps clean help

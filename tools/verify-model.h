@@ -114,6 +114,7 @@ void compare_all(struct worker *w);
 
 /* verify-ops.c */
 void run_op(struct worker *w, enum operation op);
+int submit_change(struct worker *w, const struct dev *d, const struct record *r);
 bool op_is_exclusive(enum operation op);
 void begin_running(struct worker *w);
 void settle_unsure(struct worker *w);

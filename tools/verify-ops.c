@@ -47,7 +47,8 @@ static bool outcome(struct worker *w, const struct record *r, bool fenced)
 	return !r->err;
 }
 
-static int submit(struct worker *w, const struct dev *d, const struct record *r)
+/* Sends what a record says, but a read or a flush. Return: 0 or -errno. */
+int submit_change(struct worker *w, const struct dev *d, const struct record *r)
 {
 	enum writer_kind kind = op_is_origin(r->op) ? BY_ORIGIN : BY_VIEW;
 
@@ -112,7 +113,7 @@ static void op_write(struct worker *w, const struct dev *d, struct track *t, enu
 	}
 	fenced = atomic_load(&w->m->fence_back);
 	r.begin = now_us();
-	r.err = submit(w, d, &r);
+	r.err = submit_change(w, d, &r);
 	if (outcome(w, &r, fenced) && t) {
 		if (op == OP_ORG_DISCARD || op == OP_VIEW_DISCARD)
 			settle_discard(w, d, t, &r);
