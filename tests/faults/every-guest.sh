@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The part of check-faults-every in the guest: makes the three disks that count
+# The part of check-faults-every in the guest: makes the disks that count
 # and fail, and runs the program every with the arguments given.
 
 # shellcheck source=tests/lib/guest.sh
@@ -12,7 +12,7 @@ here=$(dirname "$0")
 
 modprobe dm-mod
 insmod "$here/nth/dm-fault-nth.ko" || bail "no target fault_nth"
-for name in active hidden secondary; do
+for name in active hidden secondary metadata; do
 	null_disk "n-$name" 4 discard=1 || bail "no disk"
 	linear_disk "raw-$name" "$DISK" $LEN
 	dm_make "f-$name" "0 $LEN fault_nth /dev/mapper/raw-$name" || bail "no disk"
@@ -20,7 +20,7 @@ done
 modprobe dm-replication
 "$here/every" "$@" 2>&1 | cat
 status=${PIPESTATUS[0]}
-for name in active hidden secondary; do
+for name in active hidden secondary metadata; do
 	dmsetup remove "f-$name" || status=1
 done
 rmmod dm_repl || status=1

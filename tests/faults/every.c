@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Faults at every request: runs one script of operations on a pair again and
- * again, each time with another request to one of its three disks failing, and
+ * again, each time with another request to one of its disks failing, and
  * compares with the model of dmrepl-verify after each operation.
  *
- * The three disks are device-mapper devices f-active, f-hidden and f-secondary
- * of target fault_nth; the pair e-view, e-origin is made and removed here. The
+ * The disks are device-mapper devices f-active, f-hidden, f-secondary and
+ * f-metadata of target fault_nth, each over one that is named raw-...; the pair e-view, e-origin is made and removed here. The
  * script is the same in every run, whatever fails in it, so that the k-th
  * request of one run is that of the next (but for spills, which a worker sends).
  *
@@ -29,18 +29,22 @@
 #define ORIGIN	"e-origin"
 #define POLL_US	2000
 
-enum device { ACTIVE, HIDDEN, SECONDARY, NR_DEVICES };
+enum device { ACTIVE, HIDDEN, SECONDARY, METADATA, NR_DEVICES };
 enum kind { READS, WRITES, NR_KINDS };
 enum how { BEFORE, AFTER, FROM, NR_HOWS };
 
-static const char *const device_names[] = { "active", "hidden", "secondary" };
+static const char *const device_names[] = {
+	"active", "hidden", "secondary", "metadata",
+};
+
+
 static const char *const kind_names[] = { "read", "write" };
 static const char *const how_names[] = { "before", "after", "from" };
 
 /* ---- the scripts ---- */
 
 enum step_kind {
-	REQUEST, START, CHECKPOINT, STOP, FAILOVER, PROMOTE, COMPARE, REFUSED
+	REQUEST, START, CHECKPOINT, STOP, FAILOVER, PROMOTE, COMPARE, REFUSED, REOPEN
 };
 
 struct step {
@@ -60,6 +64,7 @@ struct scenario {
 	const char *name;
 	const char *features;
 	bool drops;				/* on_capture_error drop_view */
+	bool metadata;
 	void (*make)(struct worker *w, struct plan *p);
 };
 
@@ -190,12 +195,31 @@ static void plan_restart(struct worker *w, struct plan *p)
 	add_mixed(w, p, 10);
 }
 
+/* With metadata: it goes away and comes back in the middle of an epoch. */
+static void plan_durable(struct worker *w, struct plan *p)
+{
+	add_kind(p, START);
+	add_borders(p);
+	add_mixed(w, p, 15);
+	add_request(p, OP_VIEW_FLUSH, 0, 0);
+	add_kind(p, REOPEN);
+	add_kind(p, COMPARE);
+	add_borders(p);
+	add_mixed(w, p, 10);
+	add_kind(p, CHECKPOINT);
+	add_borders(p);
+	add_mixed(w, p, 10);
+	add_kind(p, FAILOVER);
+	add_mixed(w, p, 5);
+}
+
 static const struct scenario scenarios[] = {
-	{ "held", "", false, plan_held },
-	{ "spill", " 2 hold_mib 1", false, plan_spill },
-	{ "letter", " 2 hold_mib 0", false, plan_held },
-	{ "restart", " 3 hold_mib 1 discard_passdown", false, plan_restart },
-	{ "drop", " 4 hold_mib 1 on_capture_error drop_view", true, plan_spill },
+	{ "held", "", false, false, plan_held },
+	{ "spill", " 2 hold_mib 1", false, false, plan_spill },
+	{ "letter", " 2 hold_mib 0", false, false, plan_held },
+	{ "restart", " 3 hold_mib 1 discard_passdown", false, false, plan_restart },
+	{ "drop", " 4 hold_mib 1 on_capture_error drop_view", true, false, plan_spill },
+	{ "durable", " 2 metadata /dev/mapper/f-metadata", false, true, plan_durable },
 };
 
 #define SCENARIOS	(sizeof(scenarios) / sizeof(scenarios[0]))
@@ -316,11 +340,15 @@ static bool stage_now(char *stage)
 
 static bool class_fits(const char *class)
 {
+	if (now.scenario->metadata && !strcmp(class, "metadata"))
+		return true;
 	switch (now.device) {
 	case ACTIVE:
 		return !strcmp(class, "active") || !strcmp(class, "commit");
 	case HIDDEN:
 		return !strcmp(class, "spill") || !strcmp(class, "commit");
+	case METADATA:
+		return false;
 	default:
 		return !strcmp(class, "capture") || !strcmp(class, "secondary") ||
 		       !strcmp(class, "commit");
@@ -343,6 +371,8 @@ static void expect_recorded(const char *what)
 			break;
 		sleep_us(POLL_US);
 	} while (now_us() < until);
+	if (err == -ENXIO && stage_now(class) && !strcmp(class, "none"))
+		return;		/* it has not been started yet */
 	if (err)
 		finding("get_error after %s failed: %s", what, strerror(-err));
 	else if (sscanf(text, "%d %31s sector %llu total %llu", &error, class, &sector,
@@ -555,15 +585,96 @@ static void do_request(const struct step *s)
 	}
 }
 
+/* ---- the pair ---- */
+
+static int make_pair(void)
+{
+	char params[256];
+	int err;
+
+	err = dmctl_make(ORIGIN, model.sectors, "replication",
+			 now.scenario->metadata ?
+			 "origin /dev/mapper/f-secondary 1 fenced" :
+			 "origin /dev/mapper/f-secondary");
+	if (err)
+		return err;
+	snprintf(params, sizeof(params),
+		 "secondary /dev/mapper/f-active /dev/mapper/f-hidden /dev/mapper/f-secondary%s",
+		 now.scenario->features);
+	err = dmctl_make(VIEW, model.sectors, "replication", params);
+	if (err)
+		dmctl_remove(ORIGIN);
+	return err;
+}
+
+/* Who was told that the failover has ended may be a moment early. */
+static void remove_pair(void)
+{
+	u64 until = now_us() + 20000000;
+	int err;
+
+	while ((err = dmctl_remove(VIEW)) == -EBUSY && now_us() < until)
+		sleep_us(POLL_US);
+	if (!err)
+		err = dmctl_remove(ORIGIN);
+	if (err)
+		die("cannot remove the pair: %s", strerror(-err));
+}
+
+static void open_pair(void)
+{
+	dev_open(&model.view, "view", "/dev/mapper/" VIEW, true);
+	dev_open(&model.origin, "origin", "/dev/mapper/" ORIGIN, true);
+}
+
+static void close_pair(void)
+{
+	close(model.view.fd);
+	close(model.origin.fd);
+}
+
+/* As a pair may fail to be made because a fault came, once more. */
+static void must_make_pair(void)
+{
+	int err = make_pair();
+
+	if (err && injected() && (now.allocation || now.scenario->metadata)) {
+		now.failures++;
+		if (now.how == FROM)
+			mend();
+		err = make_pair();
+	}
+	if (err)
+		die("cannot make the pair: %s", strerror(-err));
+	open_pair();
+}
+
+/* A metadata device is blank, or not a new pair's. */
+static void blank_metadata(void)
+{
+	static struct dev raw;
+
+	if (!raw.path)
+		dev_open(&raw, "metadata", "/dev/mapper/raw-metadata", true);
+	memset(worker.buf, 0, 1u << 17);
+	if (dev_write(&raw, worker.buf, 0, 256, true))
+		die("cannot blank %s", raw.path);
+}
+
 /* ---- transitions ---- */
 
-/* It must be done; if an allocation fails, at the second try. */
+/*
+ * It must be done; if an allocation fails, or what has to be durable first does
+ * not become so, at the second try. Then nothing has changed.
+ */
 static void transition(const char *text)
 {
 	int err = dmctl_message(VIEW, text, NULL, 0);
 
-	if (err == -ENOMEM && now.allocation && injected())
+	if (err && (now.allocation || now.scenario->metadata) && injected()) {
+		note_failure(text, err);
 		err = dmctl_message(VIEW, text, NULL, 0);
+	}
 	if (err)
 		finding("%s was refused: %s", text, strerror(-err));
 }
@@ -641,6 +752,8 @@ static void new_epoch(void)
 
 static void do_step(const struct step *s)
 {
+	char stage[24];
+
 	switch (s->kind) {
 	case REQUEST:
 		do_request(s);
@@ -674,6 +787,13 @@ static void do_step(const struct step *s)
 	case REFUSED:
 		do_refused(s);
 		break;
+	case REOPEN:
+		close_pair();
+		remove_pair();
+		must_make_pair();
+		if (stage_now(stage) && strcmp(stage, "running"))
+			finding("stage %s when it came back", stage);
+		break;
 	}
 }
 
@@ -697,50 +817,6 @@ static void look_for_invalid(void)
 
 /* ---- one run ---- */
 
-static int make_pair(void)
-{
-	char params[256];
-	int err;
-
-	err = dmctl_make(ORIGIN, model.sectors, "replication",
-			 "origin /dev/mapper/f-secondary");
-	if (err)
-		return err;
-	snprintf(params, sizeof(params),
-		 "secondary /dev/mapper/f-active /dev/mapper/f-hidden /dev/mapper/f-secondary%s",
-		 now.scenario->features);
-	err = dmctl_make(VIEW, model.sectors, "replication", params);
-	if (err)
-		dmctl_remove(ORIGIN);
-	return err;
-}
-
-/* Who was told that the failover has ended may be a moment early. */
-static void remove_pair(void)
-{
-	u64 until = now_us() + 20000000;
-	int err;
-
-	while ((err = dmctl_remove(VIEW)) == -EBUSY && now_us() < until)
-		sleep_us(POLL_US);
-	if (!err)
-		err = dmctl_remove(ORIGIN);
-	if (err)
-		die("cannot remove the pair: %s", strerror(-err));
-}
-
-static void open_pair(void)
-{
-	dev_open(&model.view, "view", "/dev/mapper/" VIEW, true);
-	dev_open(&model.origin, "origin", "/dev/mapper/" ORIGIN, true);
-}
-
-static void close_pair(void)
-{
-	close(model.view.fd);
-	close(model.origin.fd);
-}
-
 /* What the disk has become is where the next run begins. */
 static void carry_over(void)
 {
@@ -762,16 +838,12 @@ static bool one_run(const struct plan *p)
 {
 	bool came;
 	unsigned int i;
-	int err;
 
+	if (now.scenario->metadata)
+		blank_metadata();
 	arm();
 	atomic_store(&model.phase, PH_STOPPED);
-	err = make_pair();
-	if (err == -ENOMEM && now.allocation && injected())
-		err = make_pair();
-	if (err)
-		die("cannot make the pair: %s", strerror(-err));
-	open_pair();
+	must_make_pair();
 	for (i = 0; i < p->n && !failed(); i++) {
 		/* the same in each run, whatever has failed in it */
 		rng_seed(&worker.rng, opts.seed, i);
@@ -891,7 +963,8 @@ static u64 each_place(const struct plan *p)
 	printf("# %s: %u steps send reads/writes: active %llu/%llu, hidden %llu/%llu, ",
 	       now.scenario->name, p->n, U(counts[0].reads), U(counts[0].writes),
 	       U(counts[1].reads), U(counts[1].writes));
-	printf("secondary %llu/%llu\n", U(counts[2].reads), U(counts[2].writes));
+	printf("secondary %llu/%llu, metadata %llu/%llu\n", U(counts[2].reads),
+	       U(counts[2].writes), U(counts[3].reads), U(counts[3].writes));
 	for (i = 0; i < NR_DEVICES && !failed(); i++)
 		for (kind = 0; kind < NR_KINDS && !failed(); kind++) {
 			if (!wants(device_names[i], wanted.device) ||

@@ -361,9 +361,10 @@ static int foretell_table(const char *text, u64 sectors, bool *taken, bool *is_v
 	int r;
 
 	*taken = false;
+	*is_view = false;
+	if (sectors != model.sectors)	/* none of the disks is that long */
+		return ANY_ERROR;
 	split(text);
-	if (!sectors)
-		return -EINVAL;
 	*is_view = nr_words && !strcasecmp(words[0], "secondary");
 	if (!nr_words || (!*is_view && strcasecmp(words[0], "origin")))
 		return -EINVAL;
@@ -381,7 +382,7 @@ static int foretell_table(const char *text, u64 sectors, bool *taken, bool *is_v
 			return -EINVAL;
 	}
 	for (i = 1; i <= devices; i++) {
-		if (state_of(words[i]) == WRONG_LENGTH || sectors != model.sectors)
+		if (state_of(words[i]) == WRONG_LENGTH)
 			return -EINVAL;
 		for (j = 1; j < i; j++)
 			if (!strcmp(words[i], words[j]))
