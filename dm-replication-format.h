@@ -11,7 +11,7 @@
  *	8192	record 0, record 1, ...				512 bytes each
  *
  * Record N describes the stretch of 1 MiB that begins at byte N MiB of active,
- * hidden and secondary. There is one for each stretch, the last may be short.
+ * hidden and secondary, or of local and replica. There is one for each stretch, the last may be short.
  * What lies between is zero.
  *
  * A superblock and a record are one sector of 512 bytes each, and stand for
@@ -21,7 +21,9 @@
  *
  * Of two valid superblocks the one with the higher sequence number counts. A
  * record counts if it carries the superblock's tag and epoch; one of an older
- * epoch, or all zero, says that nothing of its stretch is in active or hidden.
+ * epoch, or all zero, says that nothing of its stretch is in active or hidden;
+ * a primary's, that the replica may lack nothing of it, or, if the superblock's
+ * flag says so, all of it.
  *
  * A checksum is crc32c with an initial value of all ones and no inversion at
  * the end, over all bytes of the sector that follow the checksum itself.
@@ -54,9 +56,9 @@
 #define DMREPL_ACTIVE_WORDS	32	/* ... of a bit per block */
 #define DMREPL_UUID_BYTES	136
 
-/* Whose device it is: only the first kind is written so far. */
+/* Whose device it is. */
 #define DMREPL_MODE_SECONDARY	1	/* active and saved sets of a view */
-#define DMREPL_MODE_PRIMARY	2	/* active: blocks that a replica lacks */
+#define DMREPL_MODE_PRIMARY	2	/* active: blocks the replica may lack */
 
 /* Stages as the superblock spells them. */
 #define DMREPL_STAGE_NONE	0
@@ -69,6 +71,7 @@
 #define DMREPL_SUPER_GUARDED	0x1	/* the replica is inconsistent */
 #define DMREPL_SUPER_FENCED	0x2	/* origin requests are refused */
 #define DMREPL_SUPER_CLEAN	0x4	/* removed in good order */
+#define DMREPL_SUPER_ALL	0x8	/* (primary) what has no record is dirty */
 
 /*
  * Byte	what
@@ -77,7 +80,7 @@
  *   8	magic
  *  16	sequence number, grows with every superblock that is written
  *  24	tag, drawn when the device was formatted
- *  32	length of active, hidden and secondary in sectors of 512 bytes
+ *  32	length of the pair's devices in sectors of 512 bytes
  *  40	bytes per block of the active set: 512 or 4096
  *  44	mode
  *  48	epoch
@@ -91,7 +94,7 @@
  * 100	its flags
  * 104	its members
  * 108	zero
- * 112	uuid of the view's mapped device, ended by zeroes; none: all zero
+ * 112	uuid of the mapped device, ended by zeroes; none: all zero
  * 248	zero
  */
 struct dmrepl_super {
@@ -133,7 +136,8 @@ struct dmrepl_super {
  *  64	saved set: bit B % 8 of byte 64 + B / 8 is for the B-th page of 4096
  *	bytes of the stretch; set: its old data is in hidden
  *  96	active set, likewise, for the blocks of the stretch; set: active has
- *	the data. With blocks of 4096 bytes it ends at byte 128
+ *	the data. With blocks of 4096 bytes it ends at byte 128. A primary's:
+ *	the replica may lack it
  * 352	zero
  */
 struct dmrepl_record {

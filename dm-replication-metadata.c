@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * dm-replication: the overlay on a disk.
+ * dm-replication: the metadata device; and the overlay on it.
  *
  * Copyright (C) the dm-replication authors
  *
@@ -13,8 +13,7 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 
-#include "dm-replication.h"
-#include "dm-replication-format.h"
+#include "dm-replication-metadata.h"
 
 /**
  * DOC: what is durable when, and in which order
@@ -56,78 +55,9 @@
  * before everything else.
  */
 
-#define MAX_UNITS	128	/* written together */
 #define SCAN_PAGES	256	/* read at once */
 #define GROUP_SHIFT	12	/* stretches per bit of @dirty_groups */
 #define MIRROR_DELAY	HZ	/* until both superblocks say the same */
-
-/* A piece of the disk, written at once: one record or several. */
-struct unit {
-	u64 nr;
-	void *buffer;
-};
-
-/**
- * struct metadata - the metadata device of a pair
- * @pair: the pair
- * @bdev: the device
- * @mutex: who holds it may write; guards all but the lists and bitmaps
- * @state: what the superblock says
- * @sequence: of the superblock that was last written, well or not
- * @mirrored: of the last one that says the same as its predecessor
- * @tag: what records must carry
- * @uuid: of the view's mapped device
- * @unit: bytes that are written at once
- * @records: number of records
- * @stale: a superblock write has failed, see above
- * @failed: the last write has failed
- * @unsettled: the stage is invalid, but the superblock does not say so yet
- * @super: a superblock on its way
- * @nr_units: units in use
- * @units: records on their way
- * @bios: writes of @units
- * @pending: writes of @units in flight, plus one
- * @status: the first error of them
- * @written: the last of them has ended
- * @dirty: stretches whose active bits are not all durable
- * @dirty_groups: groups of stretches with a bit in @dirty
- * @saves: captures in hidden whose records are to be written
- * @flushes: requests that wait for active bits to be durable
- * @settles: origin writes that wait for @unsettled to end
- * @wq: of @work; with a rescuer of its own
- * @work: serves the three lists
- * @mirror: makes the older superblock say what the newer one does
- */
-struct metadata {
-	struct pair *pair;
-	struct block_device *bdev;
-	struct mutex mutex;		/* writing; all but lists and bitmaps */
-	struct metadata_state state;
-	u64 sequence;
-	u64 mirrored;
-	u64 tag;
-	char uuid[DMREPL_UUID_BYTES];
-	unsigned int unit;
-	unsigned long records;
-	bool stale;
-	bool failed;
-	bool unsettled;
-	void *super;
-	unsigned int nr_units;
-	struct unit units[MAX_UNITS];
-	struct bio_set bios;
-	atomic_t pending;
-	blk_status_t status;
-	struct completion written;
-	unsigned long *dirty;
-	unsigned long *dirty_groups;
-	struct llist_head saves;
-	struct llist_head flushes;
-	struct llist_head settles;
-	struct workqueue_struct *wq;
-	struct work_struct work;
-	struct delayed_work mirror;
-};
 
 /*
  *---------------------------------------------------------------------------
@@ -204,29 +134,30 @@ static enum stage stage_from_disk(u32 stage)
 	return i;
 }
 
-static u32 flags_to_disk(bool guarded, bool fenced, bool clean)
+static u32 flags_to_disk(bool guarded, bool fenced, bool clean, bool all)
 {
 	return (guarded ? DMREPL_SUPER_GUARDED : 0) |
 	       (fenced ? DMREPL_SUPER_FENCED : 0) |
-	       (clean ? DMREPL_SUPER_CLEAN : 0);
+	       (clean ? DMREPL_SUPER_CLEAN : 0) |
+	       (all ? DMREPL_SUPER_ALL : 0);
 }
 
 static void build_super(struct metadata *m, const struct metadata_state *s)
 {
 	struct dmrepl_super *d = m->super;
-	struct pair *pair = m->pair;
 
 	memset(m->super, 0, m->unit);
 	d->version = cpu_to_le32(DMREPL_VERSION);
 	d->magic = cpu_to_le64(DMREPL_SUPER_MAGIC);
 	d->sequence = cpu_to_le64(m->sequence);
 	d->tag = cpu_to_le64(m->tag);
-	d->sectors = cpu_to_le64(pair->overlay.sectors);
-	d->block = cpu_to_le32(SECTOR_SIZE << pair->overlay.block_shift);
-	d->mode = cpu_to_le32(DMREPL_MODE_SECONDARY);
+	d->sectors = cpu_to_le64(m->sectors);
+	d->block = cpu_to_le32(SECTOR_SIZE << m->block_shift);
+	d->mode = cpu_to_le32(m->ops->mode);
 	d->epoch = cpu_to_le64(s->epoch);
 	d->stage = cpu_to_le32(stage_to_disk[s->stage]);
-	d->flags = cpu_to_le32(flags_to_disk(s->guarded, s->fenced, s->clean));
+	d->flags = cpu_to_le32(flags_to_disk(s->guarded, s->fenced, s->clean,
+					     s->all));
 	d->since = cpu_to_le64(s->since);
 	d->completed = cpu_to_le64(s->completed);
 	d->prepared = cpu_to_le64(s->prepared);
@@ -236,7 +167,8 @@ static void build_super(struct metadata *m, const struct metadata_state *s)
 			cpu_to_le32(stage_to_disk[s->prepared_stage]);
 		d->prepared_flags =
 			cpu_to_le32(flags_to_disk(s->guarded,
-						  s->prepared_fenced, false));
+						  s->prepared_fenced, false,
+						  false));
 		d->prepared_members = cpu_to_le32(s->prepared_members);
 	}
 	memcpy(d->uuid, m->uuid, sizeof(d->uuid));
@@ -252,8 +184,16 @@ static int note_result(struct metadata *m, int r, sector_t sector)
 	return r;
 }
 
-/* The mutex is held. */
-static int write_super(struct metadata *m, const struct metadata_state *s)
+/**
+ * super_write - make a state the one that counts
+ * @m: the metadata, whose mutex is held
+ * @s: the state
+ *
+ * May sleep.
+ *
+ * Return: 0 or a negative errno; then what is on the disk is open.
+ */
+int super_write(struct metadata *m, const struct metadata_state *s)
 {
 	u64 byte;
 	int r;
@@ -272,10 +212,17 @@ static int write_super(struct metadata *m, const struct metadata_state *s)
 	return note_result(m, r, 0);
 }
 
-/* The mutex is held. What is on the disk is known again, or an error. */
-static int refresh_super(struct metadata *m)
+/**
+ * super_refresh - if a superblock write has failed, write the state anew
+ * @m: the metadata, whose mutex is held
+ *
+ * May sleep.
+ *
+ * Return: 0: what is on the disk is known; or a negative errno.
+ */
+int super_refresh(struct metadata *m)
 {
-	return m->stale ? write_super(m, &m->state) : 0;
+	return m->stale ? super_write(m, &m->state) : 0;
 }
 
 static void do_mirror(struct work_struct *work)
@@ -285,7 +232,7 @@ static void do_mirror(struct work_struct *work)
 
 	mutex_lock(&m->mutex);
 	if (m->mirrored != m->sequence) {
-		write_super(m, &m->state);
+		super_write(m, &m->state);
 		m->mirrored = m->sequence;
 		cancel_delayed_work(&m->mirror);
 	}
@@ -379,9 +326,10 @@ static int match_super(struct replication *r, struct dmrepl_super *d,
 	*error = "The metadata device belongs to another pair";
 	d->uuid[DMREPL_UUID_BYTES - 1] = '\0';
 	view_uuid(r, uuid);
-	if (le32_to_cpu(d->mode) != DMREPL_MODE_SECONDARY) {
-		DMERR("%s: the metadata device is not of mode secondary",
-		      device);
+	if (le32_to_cpu(d->mode) != (r->is_primary ? DMREPL_MODE_PRIMARY :
+				     DMREPL_MODE_SECONDARY)) {
+		DMERR("%s: the metadata device is not of mode %s", device,
+		      r->is_primary ? "primary" : "secondary");
 	} else if (le64_to_cpu(d->sectors) != r->ti->len) {
 		DMERR("%s: the metadata is of devices of %llu sectors, these have %llu",
 		      device, le64_to_cpu(d->sectors), (u64)r->ti->len);
@@ -389,8 +337,9 @@ static int match_super(struct replication *r, struct dmrepl_super *d,
 		DMERR("%s: the metadata is of blocks of %u bytes, these have %u",
 		      device, le32_to_cpu(d->block), block);
 	} else if (*d->uuid && strcmp(d->uuid, uuid)) {
-		DMERR("%s: the metadata is of a view with uuid %s, not \"%s\"",
-		      device, d->uuid, uuid);
+		DMERR("%s: the metadata is of a %s with uuid %s, not \"%s\"",
+		      device, r->is_primary ? "primary" : "view", d->uuid,
+		      uuid);
 	} else if (stage_from_disk(le32_to_cpu(d->stage)) == NR_STAGES ||
 		   (d->prepared && stage_from_disk(le32_to_cpu(d->prepared_stage)) ==
 		    NR_STAGES)) {
@@ -424,7 +373,7 @@ static int inspect(struct replication *r, struct dmrepl_super *d, char **error)
 
 /**
  * metadata_check - look whether a table line's metadata device will do
- * @r: the view's target, its devices open and of the right length
+ * @r: the target, its devices open and of the right length
  * @error: what is wrong, if it will not
  *
  * May sleep. Writes nothing.
@@ -459,8 +408,11 @@ int metadata_check(struct replication *r, char **error)
  *---------------------------------------------------------------------------
  */
 
-/* The mutex is held from here to write_batch(). */
-static void begin_batch(struct metadata *m)
+/**
+ * batch_begin - records are about to be written
+ * @m: the metadata, whose mutex is held from here to batch_write()
+ */
+void batch_begin(struct metadata *m)
 {
 	lockdep_assert_held(&m->mutex);
 	m->nr_units = 0;
@@ -469,16 +421,22 @@ static void begin_batch(struct metadata *m)
 static void build_record(struct metadata *m, unsigned long index,
 			 struct dmrepl_record *d)
 {
-	u64 active[OVERLAY_ACTIVE_WORDS] = { }, saved[OVERLAY_SAVED_WORDS] = { };
-	struct overlay *o = &m->pair->overlay;
-	unsigned int i;
-
 	memset(d, 0, sizeof(*d));
 	if (index >= m->records)
 		return;
 	d->magic = cpu_to_le32(DMREPL_RECORD_MAGIC);
 	d->tag = cpu_to_le64(m->tag);
 	d->number = cpu_to_le64(index);
+	m->ops->fill(m, index, d);
+}
+
+static void fill_view_record(struct metadata *m, unsigned long index,
+			     struct dmrepl_record *d)
+{
+	u64 active[OVERLAY_ACTIVE_WORDS] = { }, saved[OVERLAY_SAVED_WORDS] = { };
+	struct overlay *o = &m->pair->overlay;
+	unsigned int i;
+
 	d->epoch = cpu_to_le64(o->epoch);
 	if (overlay_export(o, index, active, saved))
 		d->flags = cpu_to_le32(DMREPL_RECORD_LOST);
@@ -498,9 +456,14 @@ static struct unit *find_unit(struct metadata *m, u64 nr)
 	return NULL;
 }
 
-/* The record of a stretch in this batch, or NULL if the batch is full. */
-static struct dmrepl_record *add_to_batch(struct metadata *m,
-					  unsigned long index)
+/**
+ * batch_add - have a record written
+ * @m: the metadata, whose mutex is held
+ * @index: its stretch
+ *
+ * Return: the record as it is now, to be changed; NULL if the batch is full.
+ */
+struct dmrepl_record *batch_add(struct metadata *m, unsigned long index)
 {
 	unsigned int per_unit = m->unit / DMREPL_SECTOR, i;
 	u64 nr = index / per_unit;
@@ -551,8 +514,15 @@ static void write_unit(struct metadata *m, struct unit *u, blk_opf_t op)
 	submit_bio_noacct(bio);
 }
 
-/* Durable when it returns 0. One record: FUA; many: one flush. */
-static int write_batch(struct metadata *m)
+/**
+ * batch_write - write the records of the batch
+ * @m: the metadata, whose mutex is held
+ *
+ * May sleep.
+ *
+ * Return: 0: they are durable; or a negative errno.
+ */
+int batch_write(struct metadata *m)
 {
 	blk_opf_t op = REQ_OP_WRITE | REQ_SYNC | REQ_META;
 	struct blk_plug plug;
@@ -561,7 +531,7 @@ static int write_batch(struct metadata *m)
 
 	if (!m->nr_units)
 		return 0;
-	if (m->nr_units == 1)
+	if (m->nr_units == 1)	/* else one flush behind them */
 		op |= REQ_FUA;
 	m->status = BLK_STS_OK;
 	atomic_set(&m->pending, 1);
@@ -586,7 +556,7 @@ static int write_batch(struct metadata *m)
  */
 static bool add_save(struct metadata *m, struct metadata_save *save)
 {
-	struct dmrepl_record *d = add_to_batch(m, save->index);
+	struct dmrepl_record *d = batch_add(m, save->index);
 	unsigned int page;
 
 	if (!d)
@@ -606,17 +576,17 @@ static struct llist_node *save_some(struct metadata *m,
 	int r;
 
 	mutex_lock(&m->mutex);
-	begin_batch(m);
+	batch_begin(m);
 	while (node && add_save(m, llist_entry(node, struct metadata_save,
 					       node)))
 		node = node->next;
-	r = refresh_super(m);
+	r = super_refresh(m);
 	if (!r) {
 		r = blkdev_issue_flush(m->pair->hidden);
 		if (r)
 			class = ERROR_SPILL;
 		else
-			r = write_batch(m);
+			r = batch_write(m);
 	}
 	/* Published before anybody else builds these records. */
 	for (; nodes != node; nodes = next) {
@@ -679,7 +649,7 @@ static bool collect_active(struct metadata *m, unsigned long index)
 	/* Of an older epoch, or committed meanwhile: nothing to be kept. */
 	if (!overlay_export_active(&m->pair->overlay, index, active))
 		return true;
-	d = add_to_batch(m, index);
+	d = batch_add(m, index);
 	if (!d)
 		return false;
 	for (i = 0; i < OVERLAY_ACTIVE_WORDS; i++)
@@ -749,18 +719,18 @@ static int sync_active(struct metadata *m, enum error_class *class)
 
 	do {
 		mutex_lock(&m->mutex);
-		begin_batch(m);
+		batch_begin(m);
 		while (index < m->records && collect_group(m, &index))
 			;
 		*class = ERROR_METADATA;
-		r = refresh_super(m);
+		r = super_refresh(m);
 		if (!r) {
 			/* Behind the collecting, before the records. */
 			r = blkdev_issue_flush(m->pair->active);
 			if (r)
 				*class = ERROR_ACTIVE;
 			else
-				r = write_batch(m);
+				r = batch_write(m);
 		}
 		keep_active(m, !r);
 		mutex_unlock(&m->mutex);
@@ -842,7 +812,7 @@ static void settle(struct metadata *m, struct llist_node *nodes)
 	s = m->state;
 	s.stage = STAGE_INVALID;
 	/* The policy is that the origin goes on, whatever it costs the view. */
-	if (m->unsettled && write_super(m, &s)) {
+	if (m->unsettled && super_write(m, &s)) {
 		m->state = s;
 		DMERR("%s: cannot record that the view is invalid: after a crash do not trust it",
 		      m->pair->name);
@@ -899,19 +869,19 @@ int metadata_clear_leaves(struct metadata *m, struct leaf **leaves,
 	int r;
 
 	mutex_lock(&m->mutex);
-	begin_batch(m);
+	batch_begin(m);
 	for (i = 0; i < n; i++) {
-		d = add_to_batch(m, indexes[i]);
+		d = batch_add(m, indexes[i]);
 		if (WARN_ON_ONCE(!d))
 			break;
 		memset(d->saved, 0, sizeof(d->saved));
 		memset(d->active, 0, sizeof(d->active));
 	}
-	r = refresh_super(m);
+	r = super_refresh(m);
 	if (!r)
 		r = blkdev_issue_flush(m->pair->secondary);
 	if (!r)
-		r = write_batch(m);
+		r = batch_write(m);
 	/* Durable before in memory: then the view may write to secondary. */
 	for (i = 0; !r && i < n; i++)
 		overlay_clear_leaf(o, indexes[i], leaves[i]);
@@ -950,9 +920,9 @@ int metadata_write(struct metadata *m, const struct metadata_state *s)
 	int r;
 
 	mutex_lock(&m->mutex);
-	r = write_super(m, s);
+	r = super_write(m, s);
 	if (r)
-		refresh_super(m);
+		super_refresh(m);
 	mutex_unlock(&m->mutex);
 	return r;
 }
@@ -986,7 +956,13 @@ bool metadata_failing(struct metadata *m)
  * Opening and closing
  *---------------------------------------------------------------------------
  */
-static void destroy(struct metadata *m)
+/**
+ * metadata_destroy - undo metadata_make(); what is on the disk stays
+ * @m: the metadata, in nobody's use
+ *
+ * May sleep.
+ */
+void metadata_destroy(struct metadata *m)
 {
 	unsigned int i;
 
@@ -1019,6 +995,8 @@ static struct metadata *create(struct pair *pair, struct replication *r)
 	INIT_WORK(&m->work, do_metadata);
 	INIT_DELAYED_WORK(&m->mirror, do_mirror);
 	m->unit = unit_of(m->bdev);
+	m->sectors = r->ti->len;
+	m->block_shift = r->block_shift;
 	m->records = dmrepl_records(r->ti->len);
 	m->super = kmalloc(m->unit, GFP_NOIO);
 	m->dirty = kvcalloc(BITS_TO_LONGS(m->records), sizeof(long), GFP_NOIO);
@@ -1034,21 +1012,15 @@ static struct metadata *create(struct pair *pair, struct replication *r)
 	if (i == MAX_UNITS && m->super && m->dirty && m->dirty_groups &&
 	    m->wq && !bioset_init(&m->bios, MAX_UNITS, 0, BIOSET_NEED_BVECS))
 		return m;
-	destroy(m);
+	metadata_destroy(m);
 	return NULL;
 }
 
 /* A blank device becomes ours; it says what the pair is now. */
 static int format(struct metadata *m)
 {
-	struct pair *pair = m->pair;
-	u64 bytes = dmrepl_bytes(pair->overlay.sectors);
-	struct metadata_state s = {
-		.stage = READ_ONCE(pair->stage),
-		.epoch = pair->overlay.epoch,
-		.guarded = pair->guarded,
-		.fenced = pair->fenced && pair->stage == STAGE_DONE,
-	};
+	struct metadata_state s = m->ops->first_state(m);
+	u64 bytes = dmrepl_bytes(m->sectors);
 	int r;
 
 	/* Later, whatever is neither zero nor whole is damaged. */
@@ -1062,13 +1034,13 @@ static int format(struct metadata *m)
 		m->tag = get_random_u64();
 	while (!m->tag);
 	mutex_lock(&m->mutex);
-	r = write_super(m, &s);
+	r = super_write(m, &s);
 	if (!r)
-		r = write_super(m, &s);
+		r = super_write(m, &s);
 	mutex_unlock(&m->mutex);
 	if (!r)
 		DMINFO("%s: %pg is its metadata device from now on",
-		       pair->name, m->bdev);
+		       m->pair->name, m->bdev);
 	return r;
 }
 
@@ -1084,6 +1056,7 @@ static void parse_super(struct metadata *m, struct dmrepl_super *d)
 		.guarded = flags & DMREPL_SUPER_GUARDED,
 		.fenced = flags & DMREPL_SUPER_FENCED,
 		.clean = flags & DMREPL_SUPER_CLEAN,
+		.all = flags & DMREPL_SUPER_ALL,
 		.since = le64_to_cpu(d->since),
 		.completed = le64_to_cpu(d->completed),
 		.prepared = le64_to_cpu(d->prepared),
@@ -1099,10 +1072,9 @@ static void parse_super(struct metadata *m, struct dmrepl_super *d)
 static bool has_stray_bits(struct metadata *m, unsigned long index,
 			   const u64 *active, const u64 *saved)
 {
-	struct overlay *o = &m->pair->overlay;
-	sector_t left = o->sectors - ((sector_t)index << STRETCH_SHIFT);
+	sector_t left = m->sectors - ((sector_t)index << STRETCH_SHIFT);
 	unsigned int i, sectors = min_t(sector_t, left, STRETCH_SECTORS);
-	unsigned int blocks = sectors >> o->block_shift;
+	unsigned int blocks = sectors >> m->block_shift;
 	unsigned int pages = DIV_ROUND_UP(sectors, COW_PAGE_SECTORS);
 
 	for (i = pages; i < LEAF_PAGES; i++)
@@ -1115,7 +1087,7 @@ static bool has_stray_bits(struct metadata *m, unsigned long index,
 }
 
 /* Called with the mutex held: for the next load it is whole, but lost. */
-static int lose_record(struct metadata *m, unsigned long index, char *why)
+static int lose_view_record(struct metadata *m, unsigned long index, char *why)
 {
 	static const u64 none[OVERLAY_ACTIVE_WORDS];
 	struct pair *pair = m->pair;
@@ -1130,9 +1102,9 @@ static int lose_record(struct metadata *m, unsigned long index, char *why)
 	r = overlay_import(&pair->overlay, index, none, none, true);
 	if (r)
 		return r;
-	begin_batch(m);
-	add_to_batch(m, index);
-	return write_batch(m);
+	batch_begin(m);
+	batch_add(m, index);
+	return batch_write(m);
 }
 
 /* Called with the mutex held. */
@@ -1143,25 +1115,25 @@ static int load_record(struct metadata *m, unsigned long index,
 	unsigned int i;
 
 	if (!d->checksum && is_zero(d, sizeof(*d)))
-		return 0;
+		return m->ops->skip(m, index);
 	if (!is_whole(d) || le32_to_cpu(d->magic) != DMREPL_RECORD_MAGIC ||
 	    le64_to_cpu(d->tag) != m->tag || le64_to_cpu(d->number) != index)
-		return lose_record(m, index, "is damaged");
+		return m->ops->lose(m, index, "is damaged");
 	if (le64_to_cpu(d->epoch) > m->state.epoch) {
 		DMERR("%s: record %lu is newer than its superblock; see dmrepl-metadata repair",
 		      m->pair->name, index);
 		return -EILSEQ;
 	}
 	if (le64_to_cpu(d->epoch) != m->state.epoch)
-		return 0;
+		return m->ops->skip(m, index);
 	for (i = 0; i < OVERLAY_SAVED_WORDS; i++)
 		saved[i] = le64_to_cpu(d->saved[i]);
 	for (i = 0; i < OVERLAY_ACTIVE_WORDS; i++)
 		active[i] = le64_to_cpu(d->active[i]);
 	if (has_stray_bits(m, index, active, saved))
-		return lose_record(m, index, "has bits beyond the end");
-	return overlay_import(&m->pair->overlay, index, active, saved,
-			      le32_to_cpu(d->flags) & DMREPL_RECORD_LOST);
+		return m->ops->lose(m, index, "has bits beyond the end");
+	return m->ops->take(m, index, active, saved,
+			    le32_to_cpu(d->flags) & DMREPL_RECORD_LOST);
 }
 
 /* Part of the disk cannot be read at once: unit by unit. */
@@ -1177,7 +1149,7 @@ static int load_slowly(struct metadata *m, unsigned long index,
 				  DMREPL_RECORDS + (u64)index * DMREPL_SECTOR,
 				  buffer, m->unit);
 		for (i = 0; !r && i < per_unit && index + i < end; i++)
-			r = failed ? lose_record(m, index + i, "cannot be read") :
+			r = failed ? m->ops->lose(m, index + i, "cannot be read") :
 				     load_record(m, index + i, d + i);
 		cond_resched();
 	}
@@ -1228,8 +1200,15 @@ static int load_chunk(struct metadata *m, struct scan *s, unsigned long index,
 	return r;
 }
 
-/* Called with the mutex held. */
-static int load_records(struct metadata *m)
+/**
+ * metadata_load_records - look at every record
+ * @m: the metadata, whose mutex is held
+ *
+ * May sleep. Calls the ops for each, in ascending order.
+ *
+ * Return: 0 or a negative errno.
+ */
+int metadata_load_records(struct metadata *m)
 {
 	struct scan *s = kvzalloc(sizeof(*s), GFP_NOIO);
 	unsigned long index, step;
@@ -1259,17 +1238,37 @@ static bool has_overlay(enum stage stage)
 	return stage == STAGE_RUNNING || stage == STAGE_FAILOVER;
 }
 
-static int load(struct metadata *m, struct dmrepl_super *d)
+static struct metadata_state first_view_state(struct metadata *m)
+{
+	struct pair *pair = m->pair;
+
+	return (struct metadata_state){
+		.stage = READ_ONCE(pair->stage),
+		.epoch = pair->overlay.epoch,
+		.guarded = pair->guarded,
+		.fenced = pair->fenced && pair->stage == STAGE_DONE,
+	};
+}
+
+static int take_view_record(struct metadata *m, unsigned long index,
+			    const u64 *active, const u64 *saved, bool lost)
+{
+	return overlay_import(&m->pair->overlay, index, active, saved, lost);
+}
+
+static int skip_view_record(struct metadata *m, unsigned long index)
+{
+	return 0;
+}
+
+static int load_view(struct metadata *m)
 {
 	struct overlay *o = &m->pair->overlay;
 	int r = 0;
 
-	parse_super(m, d);
 	o->epoch = m->state.epoch;
-	mutex_lock(&m->mutex);
 	if (has_overlay(m->state.stage))
-		r = load_records(m);
-	mutex_unlock(&m->mutex);
+		r = metadata_load_records(m);
 	if (!r)
 		DMINFO("%s: found in stage %s, epoch %lu, %s: %llu active, %llu saved",
 		       m->pair->name, stage_names[m->state.stage], o->epoch,
@@ -1280,18 +1279,44 @@ static int load(struct metadata *m, struct dmrepl_super *d)
 	return r;
 }
 
+static const struct metadata_ops view_ops = {
+	.mode = DMREPL_MODE_SECONDARY,
+	.first_state = first_view_state,
+	.fill = fill_view_record,
+	.load = load_view,
+	.take = take_view_record,
+	.skip = skip_view_record,
+	.lose = lose_view_record,
+};
+
+static int find_or_format(struct metadata *m, struct dmrepl_super *d,
+			  bool found)
+{
+	int r;
+
+	if (!found)
+		return format(m);
+	parse_super(m, d);
+	mutex_lock(&m->mutex);
+	r = m->ops->load(m);
+	mutex_unlock(&m->mutex);
+	return r;
+}
+
 /**
- * metadata_open - make or find what the metadata device holds
- * @pair: the pair, whose mutex is held; its overlay is empty
- * @r: the view's target
+ * metadata_make - make or find what the metadata device holds
+ * @pair: the pair, whose mutex is held
+ * @r: its target
+ * @ops: what is its mode's own
+ * @owner: for @ops
  * @found: whether there was something to be found
  *
- * May sleep. Fills the overlay and gives it its epoch. The caller makes the
- * pair what metadata_state() says.
+ * May sleep.
  *
  * Return: the metadata, or an ERR_PTR().
  */
-struct metadata *metadata_open(struct pair *pair, struct replication *r,
+struct metadata *metadata_make(struct pair *pair, struct replication *r,
+			       const struct metadata_ops *ops, void *owner,
 			       bool *found)
 {
 	struct metadata *m = create(pair, r);
@@ -1306,9 +1331,10 @@ struct metadata *metadata_open(struct pair *pair, struct replication *r,
 	if (error) {
 		DMERR("%s: %s", dm_device_name(r->md), why);
 	} else {
-		pair->overlay.durable = true;
+		m->ops = ops;
+		m->owner = owner;
 		view_uuid(r, m->uuid);
-		error = *found ? load(m, d) : format(m);
+		error = find_or_format(m, d, *found);
 		if (error)
 			DMERR("%s: the metadata device cannot be used: %d",
 			      dm_device_name(r->md), error);
@@ -1316,10 +1342,32 @@ struct metadata *metadata_open(struct pair *pair, struct replication *r,
 	kfree(d);
 	if (!error)
 		return m;
-	pair->overlay.durable = false;
 	if (m)
-		destroy(m);
+		metadata_destroy(m);
 	return ERR_PTR(error);
+}
+
+/**
+ * metadata_open - make or find a view's metadata
+ * @pair: the pair, whose mutex is held; its overlay is empty
+ * @r: the view's target
+ * @found: whether there was something to be found
+ *
+ * May sleep. Fills the overlay and gives it its epoch. The caller makes the
+ * pair what metadata_state() says.
+ *
+ * Return: the metadata, or an ERR_PTR().
+ */
+struct metadata *metadata_open(struct pair *pair, struct replication *r,
+			       bool *found)
+{
+	struct metadata *m;
+
+	pair->overlay.durable = true;
+	m = metadata_make(pair, r, &view_ops, NULL, found);
+	if (IS_ERR(m))
+		pair->overlay.durable = false;
+	return m;
 }
 
 /**
@@ -1344,5 +1392,5 @@ void metadata_close(struct metadata *m)
 	}
 	flush_delayed_work(&m->mirror);
 	pair->overlay.durable = false;
-	destroy(m);
+	metadata_destroy(m);
 }

@@ -598,7 +598,8 @@ void pair_set_stage(struct pair *pair, enum stage stage, enum stage route);
  * @epoch: its epoch
  * @guarded: its guard is on
  * @fenced: its origin is fenced
- * @clean: the view was removed in good order
+ * @clean: the view, or primary, was removed in good order
+ * @all: (primary) what has no record of this epoch is dirty
  * @since: when the epoch began, seconds since 1970
  * @completed: the last transition of its group that was completed
  * @prepared: a transition of its group that may not be, or 0; if not 0:
@@ -613,6 +614,7 @@ struct metadata_state {
 	bool guarded;
 	bool fenced;
 	bool clean;
+	bool all;
 	u64 since;
 	u64 completed;
 	u64 prepared;
