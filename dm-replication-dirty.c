@@ -586,3 +586,136 @@ void dirty_trim(struct dirty *d)
 		overlay_exit(old);
 	mutex_unlock(&d->busy);
 }
+
+/*
+ *---------------------------------------------------------------------------
+ * The records' side
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * dirty_fill - the bits of all blocks of a stretch
+ * @d: the books
+ * @index: the stretch
+ * @words: OVERLAY_ACTIVE_WORDS
+ *
+ * Return: how many bits there are.
+ */
+unsigned int dirty_fill(struct dirty *d, unsigned long index, u64 *words)
+{
+	sector_t left = d->sectors - ((sector_t)index << STRETCH_SHIFT);
+	unsigned int n = min_t(sector_t, left, STRETCH_SECTORS) >>
+			 d->sets[0].block_shift;
+	unsigned int i;
+
+	for (i = 0; i < OVERLAY_ACTIVE_WORDS; i++) {
+		words[i] = 0;
+		if (n >= (i + 1) * 64)
+			words[i] = ~0ULL;
+		else if (n > i * 64)
+			words[i] = (1ULL << (n - i * 64)) - 1;
+	}
+	return n;
+}
+
+/**
+ * dirty_look - the bits of the blocks that are dirty or unsettled
+ * @d: the books
+ * @index: the stretch
+ * @words: OVERLAY_ACTIVE_WORDS
+ *
+ * Process context, does not sleep.
+ *
+ * Return: how many bits are set.
+ */
+unsigned int dirty_look(struct dirty *d, unsigned long index, u64 *words)
+{
+	struct overlay *sets[] = { NULL, NULL, NULL };
+	u64 of_set[OVERLAY_ACTIVE_WORDS] = { };
+	unsigned int i, k, n = 0;
+
+	memset(words, 0, sizeof(of_set));
+	spin_lock(&d->lock);
+	if (test_bit(region_of(d, (sector_t)index << STRETCH_SHIFT),
+		     d->regions)) {
+		spin_unlock(&d->lock);
+		return dirty_fill(d, index, words);
+	}
+	sets[0] = d->set;
+	sets[1] = d->generations[0].set;
+	sets[2] = d->generations[1].set;
+	for (i = 0; i < ARRAY_SIZE(sets); i++)
+		if (overlay_export_active(sets[i], index, of_set))
+			for (k = 0; k < OVERLAY_ACTIVE_WORDS; k++)
+				words[k] |= of_set[k];
+	spin_unlock(&d->lock);
+	for (k = 0; k < OVERLAY_ACTIVE_WORDS; k++)
+		n += hweight64(words[k]);
+	return n;
+}
+
+/**
+ * dirty_import - mark the blocks whose bits are set
+ * @d: the books
+ * @index: the stretch
+ * @words: OVERLAY_ACTIVE_WORDS, none beyond the end
+ *
+ * Process context, does not sleep.
+ */
+void dirty_import(struct dirty *d, unsigned long index, const u64 *words)
+{
+	unsigned int shift = d->sets[0].block_shift, bit, end;
+	DECLARE_BITMAP(bits, STRETCH_SECTORS);
+
+	bitmap_from_arr64(bits, words, STRETCH_SECTORS);
+	for (bit = find_first_bit(bits, STRETCH_SECTORS);
+	     bit < STRETCH_SECTORS;
+	     bit = find_next_bit(bits, STRETCH_SECTORS, end)) {
+		end = find_next_zero_bit(bits, STRETCH_SECTORS, bit);
+		dirty_mark(d, ((sector_t)index << STRETCH_SHIFT) +
+			   (bit << shift), (end - bit) << shift);
+	}
+}
+
+/**
+ * dirty_mark_wide - dirty_mark() of any number of sectors
+ * @d: the books
+ * @sector: where
+ * @n: how many
+ *
+ * May sleep. Whole regions take no memory.
+ */
+void dirty_mark_wide(struct dirty *d, sector_t sector, sector_t n)
+{
+	sector_t end = sector + n, next, size = 1ULL << d->region_shift;
+	bool whole;
+
+	for (; sector < end; sector = next) {
+		next = min((sector & ~(size - 1)) + size, d->sectors);
+		whole = !(sector & (size - 1)) && next <= end;
+		next = min(next, end);
+		if (whole) {
+			spin_lock(&d->lock);
+			__mark_regions(d, sector, 1);
+			spin_unlock(&d->lock);
+		} else {
+			dirty_mark(d, sector, next - sector);
+		}
+		cond_resched();
+	}
+}
+
+/**
+ * dirty_unsettled - whether anything is unsettled
+ * @d: the books
+ */
+bool dirty_unsettled(struct dirty *d)
+{
+	bool any;
+
+	spin_lock(&d->lock);
+	any = atomic_long_read(&d->generations[0].set->nr_leaves) ||
+	      atomic_long_read(&d->generations[1].set->nr_leaves);
+	spin_unlock(&d->lock);
+	return any;
+}

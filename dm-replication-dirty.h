@@ -86,4 +86,10 @@ bool dirty_expand(struct dirty *d);
 void dirty_clear(struct dirty *d, sector_t sector, unsigned int n);
 void dirty_trim(struct dirty *d);
 
+unsigned int dirty_look(struct dirty *d, unsigned long index, u64 *words);
+unsigned int dirty_fill(struct dirty *d, unsigned long index, u64 *words);
+void dirty_import(struct dirty *d, unsigned long index, const u64 *words);
+void dirty_mark_wide(struct dirty *d, sector_t sector, sector_t n);
+bool dirty_unsettled(struct dirty *d);
+
 #endif

@@ -28,7 +28,8 @@
  *    hands the request to the worker. Who is in the tree has all its memory
  *    and waits for older ones only, so no circle can come to be; and as
  *    newcomers queue behind those who wait, nobody starves.
- * 3. It is marked unsettled (dm-replication-dirty.c).
+ * 3. With metadata it waits until a durable mark covers it
+ *    (dm-replication-marks.c). It is marked unsettled (dm-replication-dirty.c).
  * 4. Both legs leave: local's at once, the replica's by a worker of its own,
  *    since a replica that hangs makes those sleep who send to it, once its
  *    queue is full.
@@ -39,7 +40,7 @@
  * holding nothing, until a forward is freed.
  *
  * While the replica is broken, and outside stage running, a write takes its
- * range, is marked dirty, and is remapped to local: no copy, no forward. It
+ * range, waits for a durable mark likewise, is marked dirty, and is remapped to local: no copy, no forward. It
  * takes its range since a copy of the resync may be under way there.
  *
  * DOC: the replica breaks
@@ -141,6 +142,25 @@ void range_leave(struct primary *p, struct write_range *range)
 		other = ranges_iter_next(other, range->start, range->last);
 	}
 	spin_unlock_irqrestore(&p->lock, flags);
+}
+
+/**
+ * range_any - whether somebody is in a range, or queues there
+ * @p: the primary
+ * @sector: where it begins
+ * @n: its sectors
+ *
+ * Any context.
+ */
+bool range_any(struct primary *p, sector_t sector, unsigned int n)
+{
+	unsigned long flags;
+	bool any;
+
+	spin_lock_irqsave(&p->lock, flags);
+	any = ranges_iter_first(&p->ranges, sector, sector + n - 1);
+	spin_unlock_irqrestore(&p->lock, flags);
+	return any;
 }
 
 /*

@@ -594,7 +594,9 @@ static int check_reload(struct replication *r, struct replication *old)
 		return -EINVAL;
 	}
 	if (!same_metadata(r, old)) {
-		r->ti->error = "The metadata device of a view cannot change; remove the view first";
+		r->ti->error = r->is_primary ?
+			"The metadata device of a primary cannot change; remove the primary first" :
+			"The metadata device of a view cannot change; remove the view first";
 		return -EBUSY;
 	}
 	if (!same_devices(r, old) &&

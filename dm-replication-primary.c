@@ -170,6 +170,8 @@ static int write_both(struct guest_io *gio, struct bio *bio, gfp_t gfp)
 				 guest_granted))
 			return -EINPROGRESS;
 	}
+	if (p->marks && !marks_pass(p->marks, rq))
+		return -EINPROGRESS;
 	fw = gio->forward;
 	if (fw)
 		fw->leg.generation = dirty_begin(&p->dirty, rq->sector,
@@ -327,6 +329,26 @@ static bool is_quiet(struct primary *p)
 	return !READ_ONCE(p->nr_late) && !atomic_read(&p->nr_forwards);
 }
 
+static int begin_anew(struct primary *p, struct replication *r)
+{
+	bool all = r->local && !r->in_sync;
+	int error;
+
+	flush_work(&p->break_work);
+	flush_work(&p->resync.work);
+	error = dirty_configure(&p->dirty, r->ti->len, r->block_shift, all);
+	if (!error && p->marks)
+		error = marks_restart(p->marks, all);
+	else if (!error && r->metadata)
+		error = marks_open(p, r);
+	if (error)
+		return error;
+	p->resync.total = 0;
+	atomic64_set(&p->resync.done, 0);
+	p->resync.paused = false;
+	return 0;
+}
+
 /**
  * primary_take - a table becomes the live one
  * @pair: the pair
@@ -335,26 +357,18 @@ static bool is_quiet(struct primary *p)
  *
  * May sleep.
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0 or a negative errno.
  */
 int primary_take(struct pair *pair, struct replication *r, bool anew)
 {
 	struct primary *p = pair->primary;
-	int error;
+	int error = 0;
 
-	if (anew) {
-		flush_work(&p->break_work);
-		flush_work(&p->resync.work);
-		error = dirty_configure(&p->dirty, r->ti->len, r->block_shift,
-					r->local && !r->in_sync);
-		if (error)
-			return error;
-		p->resync.total = 0;
-		atomic64_set(&p->resync.done, 0);
-		p->resync.paused = false;
-	}
-	p->local = r->local ? r->local->bdev : NULL;
-	return 0;
+	if (anew)
+		error = begin_anew(p, r);
+	if (!error)
+		p->local = r->local ? r->local->bdev : NULL;
+	return error;
 }
 
 /**
@@ -385,6 +399,8 @@ void primary_leave(struct pair *pair)
 	struct primary *p = pair->primary;
 	u64 dirty;
 
+	if (p->marks)
+		marks_pause(p->marks);
 	replica_cut_off(p);
 	flush_work(&p->resync.work);
 	cancel_delayed_work_sync(&p->timeout_work);
@@ -393,6 +409,8 @@ void primary_leave(struct pair *pair)
 	primary_await_late(pair);
 	wait_event_idle(p->wait, is_quiet(p));
 	dirty = dirty_count(&p->dirty);
+	if (p->marks)
+		marks_close(p);
 	if (p->local && dirty)
 		DMWARN("%s: the primary is removed, its replica may lack %llu sectors",
 		       pair->name, dirty);
@@ -513,6 +531,8 @@ int primary_start_resync(struct pair *pair, bool full)
 	flush_work(&p->resync.work);
 	if (full)
 		dirty_mark_all(&p->dirty);
+	if (full && p->marks)
+		marks_all(p->marks);
 	if (READ_ONCE(p->dirty.broken) && !replica_mend(p)) {
 		DMERR("%s: cannot start_resync: the replica still owes %u late answers",
 		      pair->name, READ_ONCE(p->nr_late));

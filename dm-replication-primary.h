@@ -158,6 +158,7 @@ struct resync {
  * @settle_work: after a flush
  * @timeout_work: looks at the oldest leg
  * @dirty: what the replica lacks
+ * @marks: the same on a disk, or NULL (changes while nothing is admitted)
  * @resync: its mending
  */
 struct primary {
@@ -186,6 +187,7 @@ struct primary {
 	struct work_struct settle_work;
 	struct delayed_work timeout_work;
 	struct dirty dirty;
+	struct marks *marks;
 	struct resync resync;
 };
 
@@ -194,6 +196,7 @@ bool range_enter(struct primary *p, struct write_range *range,
 		 sector_t sector, unsigned int n,
 		 void (*granted)(struct write_range *range));
 void range_leave(struct primary *p, struct write_range *range);
+bool range_any(struct primary *p, sector_t sector, unsigned int n);
 struct forward *forward_new(struct primary *p, struct bio *bio, gfp_t gfp);
 void forward_put(struct forward *fw);
 void forward_send_both(struct forward *fw);
@@ -215,5 +218,14 @@ void resync_stop(struct primary *p, bool paused);
 void resync_suspend(struct primary *p);
 void resync_wait_suspended(struct primary *p);
 void resync_resume(struct primary *p);
+
+/* dm-replication-marks.c */
+int marks_open(struct primary *p, struct replication *r);
+int marks_restart(struct marks *mk, bool all);
+void marks_pause(struct marks *mk);
+void marks_close(struct primary *p);
+bool marks_pass(struct marks *mk, struct repl_request *rq);
+void marks_all(struct marks *mk);
+bool marks_unsafe(struct marks *mk);
 
 #endif

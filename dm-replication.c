@@ -156,7 +156,7 @@ static int parse_valued(struct replication *r, struct tunables *t,
 	"hold_mib, checkpoint_timeout_ms, commit_rate_mib, on_capture_error, autostart, discard_passdown"
 #define VIEW_FEATURES	TUNABLES ", group, guarded, metadata"
 #define PRIMARY_TUNABLES "resync_rate_mib, replica_timeout_ms, autostart"
-#define PRIMARY_FEATURES PRIMARY_TUNABLES ", local, in_sync"
+#define PRIMARY_FEATURES PRIMARY_TUNABLES ", local, in_sync, metadata"
 
 /* What a table line can print so that it loads again. */
 static bool is_group_name(const char *name)
@@ -199,6 +199,17 @@ static int open_device(struct replication *r, struct dm_arg_set *as,
 	return 0;
 }
 
+static int parse_metadata(struct replication *r, struct dm_arg_set *as,
+			  char **error)
+{
+	if (!r->metadata)
+		return open_device(r, as, &r->metadata,
+				   "metadata needs a device",
+				   "Cannot open the metadata device", error);
+	*error = "metadata is there twice";
+	return -EINVAL;
+}
+
 static int parse_view_feature(struct replication *r, const char *name,
 			      struct dm_arg_set *as, const char **group,
 			      char **error)
@@ -214,15 +225,8 @@ static int parse_view_feature(struct replication *r, const char *name,
 		r->guarded = true;
 		return 0;
 	}
-	if (!strcasecmp(name, "metadata")) {
-		if (!r->metadata)
-			return open_device(r, as, &r->metadata,
-					   "metadata needs a device",
-					   "Cannot open the metadata device",
-					   error);
-		*error = "metadata is there twice";
-		return -EINVAL;
-	}
+	if (!strcasecmp(name, "metadata"))
+		return parse_metadata(r, as, error);
 	if (!strcasecmp(name, "group")) {
 		*group = dm_shift_arg(as);
 		if (is_group_name(*group))
@@ -250,10 +254,8 @@ static int parse_primary_feature(struct replication *r, const char *name,
 		r->in_sync = true;
 		return 0;
 	}
-	if (!strcasecmp(name, "metadata")) {
-		*error = "metadata is not supported yet, leave it out";
-		return -EINVAL;
-	}
+	if (!strcasecmp(name, "metadata"))
+		return parse_metadata(r, as, error);
 	if (!strcasecmp(name, "local")) {
 		if (r->local) {
 			*error = "local is given twice";
@@ -272,10 +274,11 @@ static int parse_primary_feature(struct replication *r, const char *name,
 /* What means nothing to a pure forwarder. */
 static int check_primary_features(struct replication *r, char **error)
 {
-	if (r->local || (!r->in_sync && !r->tunables.resync_rate_mib &&
+	if (r->local || (!r->in_sync && !r->metadata &&
+			 !r->tunables.resync_rate_mib &&
 			 !r->tunables.replica_timeout_ms))
 		return 0;
-	*error = "in_sync, resync_rate_mib and replica_timeout_ms need local <dev>";
+	*error = "in_sync, metadata, resync_rate_mib and replica_timeout_ms need local <dev>";
 	return -EINVAL;
 }
 
@@ -449,6 +452,11 @@ static int check_geometry(struct replication *r, char **error)
 	}
 	if (r->local && same(r->local, r->secondary)) {
 		*error = "Local and replica must be two separate devices";
+		return -EINVAL;
+	}
+	if (r->local && r->metadata && (same(r->local, r->metadata) ||
+					same(r->secondary, r->metadata))) {
+		*error = "Local, replica and metadata must be three separate devices";
 		return -EINVAL;
 	}
 	if (r->ti->len & ((block >> SECTOR_SHIFT) - 1)) {
@@ -707,7 +715,7 @@ static unsigned int emit_flags(struct replication *r, char *result,
 
 static unsigned int count_args(struct replication *r)
 {
-	unsigned int i, n = r->group ? 1 : 0;
+	unsigned int i, n = (r->group ? 1 : 0) + (r->metadata ? 1 : 0);
 
 	n += !r->is_primary;		/* on_capture_error */
 	for (i = 0; i < ARRAY_SIZE(numbers); i++)
@@ -808,8 +816,9 @@ static unsigned int emit_primary_flags(struct replication *r, char *result,
 	bool resync = READ_ONCE(p->resync.on);
 	bool paused = READ_ONCE(p->resync.paused);
 	bool late = READ_ONCE(p->nr_late);
+	bool unsafe = is_live(r) && p->marks && marks_unsafe(p->marks);
 
-	DMEMIT(" %u", broken + resync + paused + late + deferring);
+	DMEMIT(" %u", broken + resync + paused + late + deferring + unsafe);
 	if (broken)
 		DMEMIT(" broken");
 	if (resync)
@@ -820,6 +829,8 @@ static unsigned int emit_primary_flags(struct replication *r, char *result,
 		DMEMIT(" late");
 	if (deferring)
 		DMEMIT(" deferring");
+	if (unsafe)
+		DMEMIT(" unsafe");
 	return sz;
 }
 
@@ -914,6 +925,8 @@ static void emit_primary_table(struct replication *r, char *result,
 		DMEMIT(" local %s", r->local->name);
 	if (in_sync)
 		DMEMIT(" in_sync");
+	if (r->metadata)
+		DMEMIT(" metadata %s", r->metadata->name);
 	emit_tunables(t, result, sz, maxlen);
 }
 

@@ -41,10 +41,12 @@ make_p()
 	tables "create p $(primary_line "$@")"
 }
 
-# pmsg WORD...: a message to p; sets ANSWER.
+# P names another primary than p, for what follows.
+
+# pmsg WORD...: a message to it; sets ANSWER.
 pmsg()
 {
-	dmio message p "$@"
+	dmio message "${P:-p}" "$@"
 }
 
 declare -A PFIELD=([stage]=5 [error]=6 [dirty]=7 [progress]=8 [errors]=9)
@@ -54,7 +56,7 @@ pst()
 {
 	local values field words=() n
 
-	dmio status p
+	dmio status "${P:-p}"
 	read -r -a values <<<"$ANSWER"
 	n=${values[10]:-0}
 	for field; do
