@@ -599,6 +599,11 @@ static int check_reload(struct replication *r, struct replication *old)
 			"The metadata device of a view cannot change; remove the view first";
 		return -EBUSY;
 	}
+	/* It would be another pair's, and the one before has yet to close it. */
+	if (r->metadata && r->secondary->bdev != old->secondary->bdev) {
+		r->ti->error = "With metadata the secondary device, or replica, cannot change; remove the device first";
+		return -EBUSY;
+	}
 	if (!same_devices(r, old) &&
 	    (old->pair->starting || !is_at_rest(READ_ONCE(old->pair->stage)))) {
 		r->ti->error = "Devices, blocks, length change only in stage none, done or stopped";

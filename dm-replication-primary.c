@@ -388,6 +388,25 @@ void primary_await_late(struct pair *pair)
 	wait_event_idle(p->wait, !READ_ONCE(p->nr_late));
 }
 
+/*
+ * What the replica has, but nobody has flushed, need not be found dirty by who
+ * loads the metadata. No guest's request is under way. The generation that is
+ * closed may take a flush of its own.
+ */
+static void settle(struct primary *p)
+{
+	unsigned int ms = p->pair->tunables.checkpoint_timeout_ms, tries;
+
+	for (tries = 0; tries < 3 && dirty_unsettled(&p->dirty) &&
+	     !READ_ONCE(p->dirty.broken); tries++) {
+		replica_flush(p);
+		wait_event_idle_timeout(p->wait, !READ_ONCE(p->own_flush) ||
+					READ_ONCE(p->dirty.broken),
+					msecs_to_jiffies(ms));
+		flush_work(&p->settle_work);
+	}
+}
+
 /**
  * primary_leave - the live table goes away
  * @pair: the pair; no guest's request is under way
@@ -399,8 +418,10 @@ void primary_leave(struct pair *pair)
 	struct primary *p = pair->primary;
 	u64 dirty;
 
-	if (p->marks)
+	if (p->marks) {
 		marks_pause(p->marks);
+		settle(p);
+	}
 	replica_cut_off(p);
 	flush_work(&p->resync.work);
 	cancel_delayed_work_sync(&p->timeout_work);

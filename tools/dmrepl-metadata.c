@@ -39,8 +39,10 @@ struct image {
 	uint64_t epoch;
 	uint64_t sectors;
 	uint32_t block;
+	bool primary;		/* its mode; else secondary */
 	uint64_t damaged;	/* records */
 	uint64_t newer;		/* records of an epoch to come */
+	uint64_t last_epoch;	/* the latest of them */
 	uint64_t lost;
 	int wrong;
 };
@@ -149,6 +151,7 @@ static void read_supers(struct image *im)
 	im->epoch = le64toh(s->epoch);
 	im->sectors = le64toh(s->sectors);
 	im->block = le32toh(s->block);
+	im->primary = le32toh(s->mode) == DMREPL_MODE_PRIMARY;
 }
 
 static bool get_bit(const __le64 *words, unsigned int bit)
@@ -196,6 +199,13 @@ static const char *judge(struct image *im, const struct dmrepl_record *r,
 static bool is_current(struct image *im, const struct dmrepl_record *r)
 {
 	return !is_zero(r) && le64toh(r->epoch) == im->epoch;
+}
+
+static uint64_t last_sector(struct image *im, uint64_t number)
+{
+	uint64_t end = (number + 1) * DMREPL_STRETCH_SECTORS;
+
+	return (end < im->sectors ? end : im->sectors) - 1;
 }
 
 static off_t record_at(uint64_t number)
@@ -289,7 +299,7 @@ static void dump_record(struct image *im, uint64_t number,
 	printf("  <stretch number=\"%llu\" lost=\"%u\">\n",
 	       (unsigned long long)number,
 	       le32toh(r->flags) & DMREPL_RECORD_LOST);
-	dump_runs(im, "active", r->active, DMREPL_STRETCH_SECTORS / sectors,
+	dump_runs(im, im->primary ? "dirty" : "active", r->active, DMREPL_STRETCH_SECTORS / sectors,
 		  sectors, base);
 	dump_runs(im, "saved", r->saved,
 		  DMREPL_STRETCH_SECTORS / DMREPL_PAGE_SECTORS,
@@ -311,9 +321,12 @@ static void dump(struct image *im)
 	printf(" stage=\"%s\" epoch=\"%llu\" since=\"%llu\"",
 	       stage_name(le32toh(s->stage)), (unsigned long long)im->epoch,
 	       (unsigned long long)le64toh(s->since));
-	printf(" guarded=\"%u\" fenced=\"%u\" clean=\"%u\">\n",
+	printf(" guarded=\"%u\" fenced=\"%u\" clean=\"%u\"",
 	       !!(flags & DMREPL_SUPER_GUARDED),
 	       !!(flags & DMREPL_SUPER_FENCED), !!(flags & DMREPL_SUPER_CLEAN));
+	printf(" mode=\"%s\" all=\"%u\">\n",
+	       im->primary ? "primary" : "secondary",
+	       !!(flags & DMREPL_SUPER_ALL));
 	if (s->prepared)
 		printf("  <prepared id=\"%016llx\" stage=\"%s\" epoch=\"%llu\" members=\"%u\"/>\n",
 		       (unsigned long long)le64toh(s->prepared),
@@ -334,21 +347,22 @@ static void check_record(struct image *im, uint64_t number,
 {
 	if (why) {
 		im->damaged++;
-		complain(im, "record %llu is damaged: %s: sectors %llu to %llu are lost",
+		complain(im, "record %llu is damaged: %s: sectors %llu to %llu %s",
 			 (unsigned long long)number, why,
 			 (unsigned long long)number * DMREPL_STRETCH_SECTORS,
-			 (unsigned long long)(number + 1) *
-			 DMREPL_STRETCH_SECTORS - 1);
+			 (unsigned long long)last_sector(im, number),
+			 im->primary ? "count as dirty" : "are lost");
 	} else if (!is_zero(r) && le64toh(r->epoch) > im->epoch) {
 		im->newer++;
+		if (le64toh(r->epoch) > im->last_epoch)
+			im->last_epoch = le64toh(r->epoch);
 	} else if (is_current(im, r) &&
 		   le32toh(r->flags) & DMREPL_RECORD_LOST) {
 		im->lost++;
 		complain(im, "record %llu follows a damaged one: sectors %llu to %llu are lost",
 			 (unsigned long long)number,
 			 (unsigned long long)number * DMREPL_STRETCH_SECTORS,
-			 (unsigned long long)(number + 1) *
-			 DMREPL_STRETCH_SECTORS - 1);
+			 (unsigned long long)last_sector(im, number));
 	}
 }
 
@@ -366,8 +380,9 @@ static void check(struct image *im)
 			 le32toh(im->supers[im->newest].stage));
 	visit_records(im, check_record);
 	if (im->newer)
-		complain(im, "%llu records are newer than the superblock: do not trust the view",
-			 (unsigned long long)im->newer);
+		complain(im, "%llu records are newer than the superblock: do not trust the %s",
+			 (unsigned long long)im->newer,
+			 im->primary ? "others" : "view");
 }
 
 static void put(struct image *im, const void *sector, off_t at)
@@ -376,6 +391,17 @@ static void put(struct image *im, const void *sector, off_t at)
 	if (pwrite(im->fd, sector, DMREPL_SECTOR, at) != DMREPL_SECTOR)
 		die("%s: writing byte %llu: %s", im->path,
 		    (unsigned long long)at, strerror(errno));
+}
+
+/* What a primary's record says that was damaged: all of it may differ. */
+static void set_all(struct image *im, struct dmrepl_record *r, uint64_t number)
+{
+	uint64_t first = number * DMREPL_STRETCH_SECTORS;
+	unsigned int bits, bit;
+
+	bits = (last_sector(im, number) - first + 1) / (im->block / 512);
+	for (bit = 0; bit < bits; bit++)
+		r->active[bit / 64] |= htole64(1ULL << bit % 64);
 }
 
 /* A damaged one becomes whole, but what it said is lost. */
@@ -389,11 +415,14 @@ static void repair_record(struct image *im, uint64_t number,
 	r->tag = htole64(im->tag);
 	r->number = htole64(number);
 	r->epoch = htole64(im->epoch);
-	r->flags = htole32(DMREPL_RECORD_LOST);
+	if (im->primary)
+		set_all(im, r, number);
+	else
+		r->flags = htole32(DMREPL_RECORD_LOST);
 	seal(r);
 	put(im, r, record_at(number));
-	printf("record %llu is whole again, its stretch is lost\n",
-	       (unsigned long long)number);
+	printf("record %llu is whole again, its stretch is %s\n",
+	       (unsigned long long)number, im->primary ? "dirty" : "lost");
 }
 
 /* Both superblocks are written, so that both say the same. */
@@ -403,7 +432,11 @@ static void repair_supers(struct image *im)
 	uint64_t sequence = le64toh(s.sequence);
 	int i;
 
-	if (im->newer) {
+	if (im->newer && im->primary) {
+		s.epoch = htole64(im->last_epoch + 1);
+		s.flags |= htole32(DMREPL_SUPER_ALL);
+		printf("all is dirty now: start_resync will copy everything\n");
+	} else if (im->newer) {
 		s.stage = htole32(DMREPL_STAGE_INVALID);
 		printf("the stage is invalid now: send start, stop or promote\n");
 	}
@@ -420,7 +453,7 @@ static void repair_supers(struct image *im)
 static void repair(struct image *im)
 {
 	check(im);
-	if (im->newer &&
+	if (im->newer && !im->primary &&
 	    le32toh(im->supers[im->newest].stage) != DMREPL_STAGE_RUNNING)
 		die("%s: it was not running, and its state is lost: nothing can be repaired",
 		    im->path);

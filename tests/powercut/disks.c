@@ -332,6 +332,16 @@ static void apply(struct disk *d, struct request *rq, int variant)
 	}
 }
 
+/* Variants 3 and 4 are a cut of one host: the replica's is another. */
+static int variant_of(struct disk *d, int variant)
+{
+	bool replica = (d - disks) % ROLES == REPLICA;
+
+	if (variant == 3)
+		return replica;
+	return variant == 4 ? !replica : variant;
+}
+
 /*
  * What the disks are after a cut: variant 0 leaves only what is durable,
  * variant 1 all that had arrived, variant 2 what chance leaves.
@@ -354,7 +364,7 @@ void disks_cut(long at, int variant)
 			d->dirty[chunk] = 0;
 		}
 		for (rq = d->first; rq; rq = rq->next)
-			apply(d, rq, variant);
+			apply(d, rq, variant_of(d, variant));
 		if (d->ram >= 0 && pwrite(d->ram, d->now, d->bytes, 0) !=
 		    (ssize_t)d->bytes)
 			die("%s: %s", d->ram_path, strerror(errno));

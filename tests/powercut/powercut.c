@@ -3,7 +3,7 @@
  * Cut the power at every request of a scenario, and look what comes up.
  *
  *	powercut [--seed N] [--pairs 1|2] [--rounds N] [--ops N] [--cuts N]
- *		 [--block 512|4096] [--failover]
+ *		 [--block 512|4096] [--failover] [--primary]
  *
  * First a load is recorded: pairs with metadata over disks whose write caches
  * are known (disks.c), through all that a pair can go through (load.c). Then,
@@ -15,7 +15,7 @@
  * is found may be.
  *
  * --cuts bounds how many events are looked at (0: all). --failover leaves out
- * all but failovers. The
+ * all but failovers. --primary is another test; see primary.c. The
  * kernel's dm-log-writes cannot be used for this: it puts a write into its log
  * when it is flushed and forgets when it was sent, but the first rule to be
  * tested is that a write to secondary is not sent before others are durable;
@@ -88,6 +88,10 @@ static void take(int name, long n)
 	case 'f':
 		opt.failover = true;
 		break;
+	case 'P':
+		opt.primary = true;
+		opt.sectors = 6 * 2048 + 512 + 7 * 8;
+		break;
 	default:
 		die("wrong usage");
 	}
@@ -99,7 +103,8 @@ static void parse(int argc, char **argv)
 		{ "seed", 1, NULL, 's' }, { "pairs", 1, NULL, 'p' },
 		{ "rounds", 1, NULL, 'r' }, { "ops", 1, NULL, 'o' },
 		{ "cuts", 1, NULL, 'c' }, { "block", 1, NULL, 'b' },
-		{ "failover", 0, NULL, 'f' }, { }
+		{ "failover", 0, NULL, 'f' },
+		{ "primary", 0, NULL, 'P' }, { }
 	};
 	int c;
 
@@ -211,6 +216,15 @@ static long replay(void)
 	return failed;
 }
 
+static long views_run(time_t began)
+{
+	scenario();
+	printf("# seed %u: %ld events recorded in %ld s\n", opt.seed,
+	       nr_events, (long)(time(NULL) - began));
+	model_make();
+	return replay();
+}
+
 int main(int argc, char **argv)
 {
 	time_t began = time(NULL);
@@ -221,14 +235,12 @@ int main(int argc, char **argv)
 	seed = opt.seed;
 	disks_make();
 	dm_open();
-	scenario();
-	printf("# seed %u: %ld events recorded in %ld s\n", opt.seed,
-	       nr_events, (long)(time(NULL) - began));
-	model_make();
-	failed = replay();
-	printf("%sok - %d pair%s, blocks of %d: nothing flushed is lost (%ld s)\n",
-	       failed ? "not " : "", opt.pairs, opt.pairs > 1 ? "s" : "",
-	       opt.block, (long)(time(NULL) - began));
+	failed = opt.primary ? primary_run() : views_run(began);
+	printf("%sok - %d %s%s, blocks of %d: nothing %s is lost (%ld s)\n",
+	       failed ? "not " : "", opt.pairs,
+	       opt.primary ? "primary" : "pair", opt.pairs > 1 ? "s" : "",
+	       opt.block, opt.primary ? "dirty" : "flushed",
+	       (long)(time(NULL) - began));
 	fflush(stdout);
 	_exit(failed ? 1 : 0);
 }

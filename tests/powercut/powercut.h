@@ -16,7 +16,9 @@
 #define MAX_PAIRS 2
 #define SECTOR 512
 
-enum role { ACTIVE, HIDDEN, SECONDARY, METADATA, ROLES };
+/* A primary has local and replica in place of the first three. */
+enum role { ACTIVE, HIDDEN, SECONDARY, METADATA, ROLES,
+	    LOCAL = ACTIVE, REPLICA = HIDDEN };
 
 enum stage { NONE, RUNNING, FAILOVER, FAILED, DONE, STOPPED, INVALID };
 
@@ -76,6 +78,7 @@ struct options {
 	uint32_t sectors;
 	int block;
 	bool failover;
+	bool primary;
 };
 
 extern struct options opt;
@@ -109,6 +112,9 @@ void pair_make(int pair, bool fenced);
 void pair_remove(int pair);
 enum stage pair_stage(int pair, long *epoch, bool *guarded);
 void scenario(void);
+
+/* primary.c */
+long primary_run(void);
 
 /* model.c */
 void model_make(void);
