@@ -4,7 +4,8 @@
 #
 # The power fails at any request: see tests/powercut/powercut.c. Arguments are
 # the cases to be tried, by default all: plain, failover, block (of 4096 bytes),
-# group (of two pairs), or "full", plain at each and every event.
+# group (of two pairs), or "full", plain at each and every event. SEED repeats a
+# load as far as threads can be made to.
 
 top=$(cd "$(dirname "$0")/../.." && pwd)
 declare -A options=(
@@ -24,6 +25,9 @@ for name; do
 	echo "# $name: seed $seed"
 	# shellcheck disable=SC2086
 	"$top/tests/powercut/powercut" --seed "$seed" ${options[$name]} || {
+		repeat="power cut: to repeat: SEED=$seed, case $name"
+		echo "# $repeat"
+		echo "$repeat" >/dev/kmsg
 		# Devices of a run that failed would be in the way of the next.
 		echo "1..1"
 		exit 1

@@ -405,6 +405,13 @@ static int check_pair(int pair, bool *changed, char *why)
 	return compare(view_path[pair], at, at + 8, &w->view, exact, why);
 }
 
+/* Both are in a message to "all": what it does happens to both, or neither. */
+static bool change_together(const struct world *a, const struct world *b)
+{
+	/* A rejoin is each pair's own. */
+	return a->changing && b->changing && a->next != NONE && b->next != NONE;
+}
+
 /* Return: 0 if what is found after a cut may be; else @why not. */
 int model_check(long at, char *why)
 {
@@ -418,7 +425,7 @@ int model_check(long at, char *why)
 		if (check_pair(i, &changed[i], why))
 			return 1;
 	for (i = 1; i < opt.pairs; i++)
-		if (worlds[i].changing && worlds[0].changing &&
+		if (change_together(&worlds[0], &worlds[i]) &&
 		    changed[i] != changed[0])
 			return sprintf(why, "the group is torn: pair %d %s",
 				       i, changed[i] ? "is ahead" : "is behind");
