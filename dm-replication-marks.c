@@ -573,7 +573,10 @@ static int load(struct metadata *m)
 	       dirty_count(&mk->p->dirty));
 	s = m->state;
 	s.clean = false;
-	return super_write(m, &s);
+	mutex_lock(&m->mutex);
+	r = super_write(m, &s);
+	mutex_unlock(&m->mutex);
+	return r;
 }
 
 static const struct metadata_ops primary_ops = {

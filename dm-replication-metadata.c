@@ -639,6 +639,13 @@ void metadata_mark(struct metadata *m, sector_t sector, unsigned int n)
 	}
 }
 
+static bool has_dirty(struct metadata *m)
+{
+	unsigned long groups = (m->records >> GROUP_SHIFT) + 1;
+
+	return find_first_bit(m->dirty_groups, groups) < groups;
+}
+
 /* Return: false if the batch is full. */
 static bool collect_active(struct metadata *m, unsigned long index)
 {
@@ -1086,12 +1093,14 @@ static bool has_stray_bits(struct metadata *m, unsigned long index,
 	return false;
 }
 
-/* Called with the mutex held: for the next load it is whole, but lost. */
+/*
+ * Called with the mutex held. For the next load it will be whole, but lost; it
+ * is not written before all others are loaded, since its unit has some of them.
+ */
 static int lose_view_record(struct metadata *m, unsigned long index, char *why)
 {
 	static const u64 none[OVERLAY_ACTIVE_WORDS];
 	struct pair *pair = m->pair;
-	int r;
 
 	DMERR("%s: record %lu of the metadata %s: the view's sectors %llu to %llu are lost",
 	      pair->name, index, why, (u64)index << STRETCH_SHIFT,
@@ -1099,12 +1108,8 @@ static int lose_view_record(struct metadata *m, unsigned long index, char *why)
 		    pair->overlay.sectors) - 1);
 	pair_record_error(pair, ERROR_METADATA, -EILSEQ,
 			  (sector_t)index << STRETCH_SHIFT);
-	r = overlay_import(&pair->overlay, index, none, none, true);
-	if (r)
-		return r;
-	batch_begin(m);
-	batch_add(m, index);
-	return batch_write(m);
+	metadata_mark(m, (sector_t)index << STRETCH_SHIFT, 1);
+	return overlay_import(&pair->overlay, index, none, none, true);
 }
 
 /* Called with the mutex held. */
@@ -1202,9 +1207,9 @@ static int load_chunk(struct metadata *m, struct scan *s, unsigned long index,
 
 /**
  * metadata_load_records - look at every record
- * @m: the metadata, whose mutex is held
+ * @m: the metadata
  *
- * May sleep. Calls the ops for each, in ascending order.
+ * May sleep. Calls the ops for each, in ascending order, under the mutex.
  *
  * Return: 0 or a negative errno.
  */
@@ -1225,8 +1230,10 @@ int metadata_load_records(struct metadata *m)
 	step = s->n * (PAGE_SIZE / DMREPL_SECTOR);
 	if (step)
 		r = 0;
+	mutex_lock(&m->mutex);
 	for (index = 0; !r && index < m->records; index += step)
 		r = load_chunk(m, s, index, min(index + step, m->records));
+	mutex_unlock(&m->mutex);
 	while (s->n--)
 		free_page((unsigned long)s->pages[s->n]);
 	kvfree(s);
@@ -1264,11 +1271,14 @@ static int skip_view_record(struct metadata *m, unsigned long index)
 static int load_view(struct metadata *m)
 {
 	struct overlay *o = &m->pair->overlay;
+	enum error_class class;
 	int r = 0;
 
 	o->epoch = m->state.epoch;
 	if (has_overlay(m->state.stage))
 		r = metadata_load_records(m);
+	if (!r && has_dirty(m))
+		r = sync_active(m, &class);
 	if (!r)
 		DMINFO("%s: found in stage %s, epoch %lu, %s: %llu active, %llu saved",
 		       m->pair->name, stage_names[m->state.stage], o->epoch,
@@ -1292,15 +1302,10 @@ static const struct metadata_ops view_ops = {
 static int find_or_format(struct metadata *m, struct dmrepl_super *d,
 			  bool found)
 {
-	int r;
-
 	if (!found)
 		return format(m);
 	parse_super(m, d);
-	mutex_lock(&m->mutex);
-	r = m->ops->load(m);
-	mutex_unlock(&m->mutex);
-	return r;
+	return m->ops->load(m);
 }
 
 /**
