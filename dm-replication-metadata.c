@@ -883,6 +883,7 @@ int metadata_clear_leaves(struct metadata *m, struct leaf **leaves,
 			break;
 		memset(d->saved, 0, sizeof(d->saved));
 		memset(d->active, 0, sizeof(d->active));
+		d->flags = 0;
 	}
 	r = super_refresh(m);
 	if (!r)

@@ -419,6 +419,14 @@ static int test_word(const unsigned long *map, unsigned int bit, unsigned int n)
 	return word == mask ? 1 : -1;
 }
 
+/* The class of what was found in no set. */
+static enum overlay_class neither(const struct leaf *leaf)
+{
+	/* Saved before lost; pairs with overlay_clear_leaf(). */
+	smp_rmb();
+	return READ_ONCE(leaf->lost) ? OVERLAY_LOST : OVERLAY_NONE;
+}
+
 /* The class of the first sector, and how far it reaches within the leaf. */
 static enum overlay_class classify_leaf(struct overlay *o, struct leaf *leaf,
 					unsigned int at, unsigned int n,
@@ -443,10 +451,11 @@ static enum overlay_class classify_leaf(struct overlay *o, struct leaf *leaf,
 	smp_rmb();
 	end = ((at + n - 1) >> COW_PAGE_SHIFT) + 1;
 	stop = find_next_bit(leaf->saved, end, page);
-	class = leaf->lost ? OVERLAY_LOST : OVERLAY_NONE;
 	if (stop == page) {
 		stop = find_next_zero_bit(leaf->saved, end, page);
 		class = OVERLAY_SAVED;
+	} else {
+		class = neither(leaf);
 	}
 	*run = min(n, (stop << COW_PAGE_SHIFT) - at);
 	return class;
@@ -482,7 +491,7 @@ enum overlay_class overlay_look(struct overlay *o, struct leaf *leaf,
 			((at + n - 1) >> COW_PAGE_SHIFT) - page + 1);
 	if (all)
 		return all > 0 ? OVERLAY_SAVED : OVERLAY_MIXED;
-	return leaf->lost ? OVERLAY_LOST : OVERLAY_NONE;
+	return neither(leaf);
 }
 
 /**
@@ -1071,6 +1080,9 @@ void overlay_clear_leaf(struct overlay *o, unsigned long index,
 		last = find_last_bit(leaf->saved, LEAF_PAGES);
 		short_by = page_shortfall(o, index, last);
 	}
+	/* Not lost any more before not saved; pairs with neither(). */
+	WRITE_ONCE(leaf->lost, false);
+	smp_wmb();
 	sectors = (clear_bits(leaf->saved, LEAF_PAGES) << COW_PAGE_SHIFT) -
 		  short_by;
 	atomic64_sub(sectors, &o->saved);

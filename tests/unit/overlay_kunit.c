@@ -680,6 +680,34 @@ static void large_devices_have_no_aliases(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic64_read(&b->o.active), 8 * ARRAY_SIZE(at));
 }
 
+/* A lost leaf that was written anew and committed is like any other one. */
+static void clear_ends_what_was_lost(struct kunit *test)
+{
+	u64 active[OVERLAY_ACTIVE_WORDS] = { }, saved[OVERLAY_SAVED_WORDS] = { };
+	struct bench *b = test->priv;
+	unsigned int n = min(STRETCH_SECTORS, b->sectors), run;
+	struct leaf *leaf;
+
+	b->o.durable = true;
+	KUNIT_ASSERT_EQ(test, overlay_import(&b->o, 0, active, saved, true), 0);
+	leaf = overlay_find(&b->o, 0);
+	KUNIT_ASSERT_NOT_NULL(test, leaf);
+	rcu_read_lock();
+	KUNIT_EXPECT_EQ(test, overlay_classify(&b->o, 0, n, &run),
+			OVERLAY_LOST);
+	rcu_read_unlock();
+	overlay_set_active(&b->o, 0, n);
+	overlay_lock_leaf(leaf);
+	overlay_clear_leaf(&b->o, 0, leaf);
+	overlay_unlock_leaf(leaf);
+	rcu_read_lock();
+	KUNIT_EXPECT_EQ(test, overlay_classify(&b->o, 0, n, &run),
+			OVERLAY_NONE);
+	rcu_read_unlock();
+	KUNIT_EXPECT_EQ(test, run, n);
+	KUNIT_EXPECT_FALSE(test, overlay_export(&b->o, 0, active, saved));
+}
+
 static struct kunit_case overlay_cases[] = {
 	KUNIT_CASE_PARAM(new_overlay_is_empty, geometry_gen_params),
 	KUNIT_CASE_PARAM(configure_checks_the_block, geometry_gen_params),
@@ -709,6 +737,7 @@ static struct kunit_case overlay_cases[] = {
 	KUNIT_CASE_PARAM(clear_counts_what_was_set, geometry_gen_params),
 	KUNIT_CASE_PARAM(memory_is_accounted, geometry_gen_params),
 	KUNIT_CASE(large_devices_have_no_aliases),
+	KUNIT_CASE_PARAM(clear_ends_what_was_lost, geometry_gen_params),
 	{}
 };
 
