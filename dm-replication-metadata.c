@@ -514,6 +514,23 @@ static void write_unit(struct metadata *m, struct unit *u, blk_opf_t op)
 	submit_bio_noacct(bio);
 }
 
+/*
+ * Some of the batch may be on the disk, or all of it, and something else in
+ * memory: what is acknowledged next writes these records anew.
+ */
+static void mark_batch(struct metadata *m)
+{
+	unsigned int per_unit = m->unit / DMREPL_SECTOR, i, j;
+	u64 index;
+
+	for (i = 0; i < m->nr_units; i++)
+		for (j = 0; j < per_unit; j++) {
+			index = m->units[i].nr * per_unit + j;
+			if (index < m->records)
+				metadata_mark(m, index << STRETCH_SHIFT, 1);
+		}
+}
+
 /**
  * batch_write - write the records of the batch
  * @m: the metadata, whose mutex is held
@@ -545,6 +562,8 @@ int batch_write(struct metadata *m)
 	r = blk_status_to_errno(m->status);
 	if (!r && m->nr_units > 1)
 		r = blkdev_issue_flush(m->bdev);
+	if (r)
+		mark_batch(m);
 	return note_result(m, r, (sector_t)m->units[0].nr * m->unit /
 			   DMREPL_SECTOR << STRETCH_SHIFT);
 }
@@ -689,8 +708,8 @@ static bool collect_group(struct metadata *m, unsigned long *index)
 	}
 }
 
-/* The records of this batch are on the disk, or they are not. */
-static void keep_active(struct metadata *m, bool written)
+/* The records of this batch are on the disk. */
+static void keep_active(struct metadata *m)
 {
 	unsigned int per_unit = m->unit / DMREPL_SECTOR, i, j, k;
 	u64 active[OVERLAY_ACTIVE_WORDS];
@@ -705,12 +724,7 @@ static void keep_active(struct metadata *m, bool written)
 				break;
 			for (k = 0; k < OVERLAY_ACTIVE_WORDS; k++)
 				active[k] = le64_to_cpu(d[j].active[k]);
-			if (written)
-				overlay_keep_active(&m->pair->overlay, index,
-						    active);
-			else
-				metadata_mark(m, (sector_t)index <<
-					      STRETCH_SHIFT, 1);
+			overlay_keep_active(&m->pair->overlay, index, active);
 		}
 	}
 }
@@ -739,7 +753,10 @@ static int sync_active(struct metadata *m, enum error_class *class)
 			else
 				r = batch_write(m);
 		}
-		keep_active(m, !r);
+		if (r)
+			mark_batch(m);
+		else
+			keep_active(m);
 		mutex_unlock(&m->mutex);
 	} while (!r && index < m->records);
 	return r;
