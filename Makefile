@@ -23,6 +23,9 @@ with_metadata := conformance failover-load faults faults-failover faults-policy 
 	frozen groups model-4k model-basic model-delay model-odd qemu-defects \
 	regressions stages
 
+# A part of check-debug that ends in the time CI has: each file of the module.
+ci_tests := unit model-basic groups lifecycle faults metadata-basic primary-races
+
 all: modules tools ## build the module dm-repl.ko and the tools (default)
 
 modules: need-build ## build dm-repl.ko for kernel KVER
@@ -67,6 +70,20 @@ check-kills: all need-vm ## kill machines under load KILLS= times, and look what
 
 check-unit: need-unit ## run the overlay's unit tests (KUnit, KASAN)
 	tests/unit/run
+
+check-debug: debug-programs ## tests in a kernel with KASAN, lockdep, kmemleak, ... (T= one of them)
+	tests/debug/run -j $(J) kasan $(filter-out *,$(T))
+
+check-kcsan: debug-programs ## tests in a kernel with KCSAN, which finds data races
+	tests/debug/run -j $(J) kcsan $(filter-out *,$(T))
+
+check-kernels: all need-vm need-kernels $(helpers) ## build for and test on 6.1, 6.12 and 7.x
+	tests/kernels/run -j $(J) $(tests)
+
+check-ci: debug-programs ## what CI runs besides the other checks: a part of check-debug
+	tests/debug/run -j $(J) kasan $(ci_tests)
+
+debug-programs: fault-programs need-debug
 
 check-mutants: all need-vm $(helpers) ## show that the tests turn red for each mutant
 	tests/mutants/run
@@ -121,5 +138,6 @@ need-%:
 
 .PHONY: all modules bench-modules fault-programs tools install demo demo-two-hosts check \
 	check-metadata check-powercut check-kills check-unit check-mutants \
-	check-faults-every check-fuzz \
+	check-faults-every check-fuzz check-debug check-kcsan check-kernels \
+	check-ci debug-programs \
 	soak-model bench bench-quick lint deps clean help

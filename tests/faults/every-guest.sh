@@ -11,7 +11,8 @@ LEN=5127	# sectors: three leaves, and a short page at the end
 here=$(dirname "$0")
 
 modprobe dm-mod
-insmod "$here/nth/dm-fault-nth.ko" || bail "no target fault_nth"
+modprobe dm-fault-nth 2>/dev/null || insmod "$here/nth/dm-fault-nth.ko" ||
+	bail "no target fault_nth"
 for name in active hidden secondary metadata; do
 	null_disk "n-$name" 4 discard=1 || bail "no disk"
 	linear_disk "raw-$name" "$DISK" $LEN
