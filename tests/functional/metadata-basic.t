@@ -43,6 +43,10 @@ VIEW=/dev/mapper/p-view ORIGIN=/dev/mapper/p-origin
 is "$(stage p)" none "the pair is in stage none"
 like "$(dmsetup table p-view)" "2 metadata [0-9]+:[0-9]+$" "the table names it"
 run_ok "start" msg p start
+read -r -a words < <(dmsetup status p-view)
+nflags=${words[17]}
+is "${words[18 + nflags]}" $((${#words[@]} - 19 - nflags)) \
+	"the status counts the words that follow, the device among them"
 stamp "$ORIGIN" 0x22 0 1m
 stamp "$ORIGIN" 0x23 3m 4k
 stamp "$VIEW" 0x33 2m 8k
