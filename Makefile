@@ -80,9 +80,6 @@ check-kcsan: debug-programs ## tests in a kernel with KCSAN, which finds data ra
 check-kernels: all need-vm need-kernels $(helpers) ## build for and test on 6.1, 6.12 and 7.x
 	tests/kernels/run -j $(J) $(tests)
 
-check-ci: debug-programs ## what CI runs besides the other checks: a part of check-debug
-	tests/debug/run -j $(J) kasan $(ci_tests)
-
 debug-programs: fault-programs need-debug
 
 check-mutants: all need-vm $(helpers) ## show that the tests turn red for each mutant
@@ -108,6 +105,28 @@ check-faults-every: fault-programs ## fail every request that a script sends to 
 check-fuzz: N = 100000
 check-fuzz: fault-programs ## N= tables and messages that may be anything
 	tests/faults/run fuzz $(N)
+
+check-hostile: N = 2000
+check-hostile: fault-programs ## N= metadata devices that somebody has made up
+	tests/faults/run hostile $(N)
+
+check-parsers: N = 1000000
+check-parsers: need-parsers ## N= table lines and messages for the parsers in user space (libFuzzer, ASan)
+	tests/faults/parsers/run $(N)
+
+check-races: fault-programs ## everything at once for MIN= minutes, on two processors
+	tests/faults/run races $(MIN)
+
+soak: fault-programs need-parsers ## all of these at random for MIN= minutes
+	tests/faults/soak $(MIN)
+
+check-ci: debug-programs need-parsers ## of these what fits into 30 minutes, for CI
+	tests/faults/run every --step 16 --seconds 300
+	tests/faults/run fuzz 1000000 150
+	tests/faults/parsers/run 500000
+	tests/faults/run hostile 300
+	tests/faults/run races 3
+	tests/debug/run -j $(J) kasan $(ci_tests)
 
 lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, coccicheck, ...
 	tests/lint
@@ -138,6 +157,6 @@ need-%:
 
 .PHONY: all modules bench-modules fault-programs tools install demo demo-two-hosts check \
 	check-metadata check-powercut check-kills check-unit check-mutants \
-	check-faults-every check-fuzz check-debug check-kcsan check-kernels \
-	check-ci debug-programs \
+	check-faults-every check-fuzz check-hostile check-parsers check-races soak \
+	check-debug check-kcsan check-kernels check-ci debug-programs \
 	soak-model bench bench-quick lint deps clean help

@@ -13,7 +13,7 @@ LEN=4096	# sectors
 here=$(dirname "$0")
 
 modprobe dm-mod || bail "no device mapper"
-for name in a h s x y w; do
+for name in a h s l r x y w; do
 	null_disk "n-$name" 2 discard=1 || bail "no disk"
 	linear_disk "raw-$name" "$DISK" $LEN
 	linear_disk "z-$name" "/dev/mapper/raw-$name" $LEN

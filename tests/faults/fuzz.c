@@ -7,8 +7,8 @@
  * model of dmrepl-verify writes, reads and compares.
  *
  * It expects the disks z-a, z-h, z-s (for the pair z-view, z-origin, made here),
- * z-x, z-y, z-w (free, of the same length), z-short, z-ro and z-big (blocks of
- * 4096), all in /dev/mapper.
+ * z-l, z-r (for the primary z-prim), z-x, z-y, z-w (free, of the same length),
+ * z-short, z-ro and z-big (blocks of 4096), all in /dev/mapper.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -24,6 +24,7 @@
 
 #define VIEW	"z-view"
 #define ORIGIN	"z-origin"
+#define PRIMARY	"z-prim"
 #define LOADED	"z-load"
 #define MAX_WORDS 32768
 
@@ -51,15 +52,28 @@ static const int acts[ACTS][STAGES] = {
 	[A_PROMOTE] = { -EINVAL, DONE, -EBUSY, -EINVAL, IGNORED, DONE, DONE },
 };
 
-static const struct {
-	const char *name;
-	unsigned int max;
-} numbers[] = {
-	{ "hold_mib", 1048576 }, { "checkpoint_timeout_ms", 86400000 },
-	{ "commit_rate_mib", 1048576 },
+/* Those of a primary; what is 0 here cannot be. */
+static const int primary_acts[ACTS][STAGES] = {
+	[A_START] = { [NONE] = RUNNING, [RUNNING] = -EBUSY, [STOPPED] = RUNNING },
+	[A_CHECKPOINT] = { [NONE] = IGNORED, [RUNNING] = IGNORED, [STOPPED] = IGNORED },
+	[A_STOP] = { [NONE] = -EINVAL, [RUNNING] = STOPPED, [STOPPED] = IGNORED },
+	[A_FAILOVER] = { [NONE] = -EINVAL, [RUNNING] = STOPPED, [STOPPED] = IGNORED },
+	[A_PROMOTE] = { [NONE] = -EINVAL, [RUNNING] = -EINVAL, [STOPPED] = -EINVAL },
 };
 
-static const char *const flags[] = { "autostart", "discard_passdown" };
+enum mode { M_VIEW, M_ORIGIN, M_PRIMARY };
+
+static const char *const mode_words[] = { "secondary", "origin", "primary" };
+
+static const struct {
+	const char *name;
+	enum mode mode;
+	unsigned int max;
+} numbers[] = {
+	{ "hold_mib", M_VIEW, 1048576 }, { "checkpoint_timeout_ms", M_VIEW, 86400000 },
+	{ "commit_rate_mib", M_VIEW, 1048576 }, { "resync_rate_mib", M_PRIMARY, 1048576 },
+	{ "replica_timeout_ms", M_PRIMARY, 86400000 },
+};
 
 #define COUNT(a)	(sizeof(a) / sizeof((a)[0]))
 
@@ -73,12 +87,15 @@ static struct {
 	bool guarded, fenced;
 } pair;
 
+static enum stage primary_stage;
+
 /* What a message must give; act >= 0: and what it then does. */
 struct foretold {
 	int r;
 	bool changes;				/* stage, guard, fence or a tunable */
 	int next;				/* the stage afterwards */
 	int act;
+	int or;					/* as well: it depends on the moment */
 };
 
 static char *words[MAX_WORDS];
@@ -130,27 +147,23 @@ static bool reads_as_number(const char *text, unsigned int max)
 }
 
 /* 0: there is no such name; 1: well; -1: the value is wrong */
-static int reads_as_tunable(const char *name, const char *value)
+static int reads_as_tunable(enum mode mode, const char *name, const char *value)
 {
 	unsigned int i;
 
 	for (i = 0; i < COUNT(numbers); i++)
-		if (!strcasecmp(name, numbers[i].name))
+		if (mode == numbers[i].mode && !strcasecmp(name, numbers[i].name))
 			return value && reads_as_number(value, numbers[i].max) ? 1 : -1;
-	if (strcasecmp(name, "on_capture_error"))
+	if (mode != M_VIEW || strcasecmp(name, "on_capture_error"))
 		return 0;
 	return value && (!strcasecmp(value, "fail") || !strcasecmp(value, "drop_view")) ?
 	       1 : -1;
 }
 
-static bool is_flag(const char *name)
+static bool is_flag(enum mode mode, const char *name)
 {
-	unsigned int i;
-
-	for (i = 0; i < COUNT(flags); i++)
-		if (!strcasecmp(name, flags[i]))
-			return true;
-	return false;
+	return !strcasecmp(name, "autostart") ||
+	       (mode == M_VIEW && !strcasecmp(name, "discard_passdown"));
 }
 
 static bool is_on_off(const char *text)
@@ -160,41 +173,45 @@ static bool is_on_off(const char *text)
 
 static struct foretold refuse(int r)
 {
-	return (struct foretold){ .r = r, .next = pair.stage, .act = -1 };
+	return (struct foretold){ .r = r, .or = r, .next = pair.stage, .act = -1 };
 }
 
-static struct foretold foretell_act(enum act act)
+static struct foretold foretell_act(enum act act, enum mode mode)
 {
-	int next = acts[act][pair.stage];
+	int next = mode == M_VIEW ? acts[act][pair.stage] :
+				    primary_acts[act][primary_stage];
 
 	if (next < 0)
 		return refuse(next);
 	if (next == IGNORED)
 		return refuse(0);
-	if (pair.guarded && act != A_FAILOVER)
+	if (mode == M_VIEW && pair.guarded && act != A_FAILOVER)
 		return refuse(-EBUSY);
-	if (act == A_START && pair.fenced)
+	if (mode == M_VIEW && act == A_START && pair.fenced)
 		return refuse(-EBUSY);
 	return (struct foretold){ .changes = true, .next = next, .act = act };
 }
 
-static struct foretold foretell_start(unsigned int n)
+static struct foretold foretell_start(unsigned int n, enum mode mode)
 {
+	bool ignored = mode == M_VIEW && (pair.stage == FAILING || pair.stage == DONE);
+	const char *other = mode_words[M_VIEW + M_PRIMARY - mode];
+
 	if (n > 3)
 		return refuse(-EINVAL);
 	if (n > 1 && !strcasecmp(words[n - 1], "all"))
 		n--;
-	if (n == 2 && !strcasecmp(words[1], "primary"))
-		return refuse(pair.stage == FAILING || pair.stage == DONE ? 0 : -EINVAL);
-	if (n > 2 || (n == 2 && strcasecmp(words[1], "secondary")))
+	if (n == 2 && !strcasecmp(words[1], other))
+		return refuse(ignored ? 0 : -EINVAL);
+	if (n > 2 || (n == 2 && strcasecmp(words[1], mode_words[mode])))
 		return refuse(-EINVAL);
-	return foretell_act(A_START);
+	return foretell_act(A_START, mode);
 }
 
-static struct foretold foretell_set(void)
+static struct foretold foretell_set(enum mode mode)
 {
-	bool good = nr_words == 3 && (is_flag(words[1]) ? is_on_off(words[2]) :
-				      reads_as_tunable(words[1], words[2]) > 0);
+	bool good = nr_words == 3 && (is_flag(mode, words[1]) ? is_on_off(words[2]) :
+				      reads_as_tunable(mode, words[1], words[2]) > 0);
 	struct foretold f = refuse(good ? 0 : -EINVAL);
 
 	f.changes = good;
@@ -206,45 +223,71 @@ static bool is_disk(void)
 	return pair.stage == FAILING || pair.stage == FAILED || pair.stage == DONE;
 }
 
-static struct foretold foretell_view(void)
+static bool is_alone_or_with(const char *word)
 {
+	return nr_words == 1 || (nr_words == 2 && !strcasecmp(words[1], word));
+}
+
+/* What view and primary have in common. */
+static struct foretold foretell_both(enum mode mode)
+{
+	enum stage stage = mode == M_VIEW ? pair.stage : primary_stage;
 	const char *name = words[0];
-	unsigned int n = nr_words, i;
-	struct foretold f = refuse(-EINVAL);
+	unsigned int i;
 
 	if (!strcasecmp(name, "start"))
-		return foretell_start(n);
+		return foretell_start(nr_words, mode);
 	for (i = A_CHECKPOINT; i < ACTS; i++)
-		if (!strcasecmp(name, act_words[i])) {
-			if (n > 2 || (n == 2 && strcasecmp(words[1], "all")))
-				return f;
-			return foretell_act((enum act)i);
-		}
-	if (!strcasecmp(name, "get_error")) {
-		if (n == 1 || (n == 2 && !strcasecmp(words[1], "all")))
-			f.r = pair.stage == NONE ? -ENXIO : 0;
-	} else if (!strcasecmp(name, "clear_error")) {
-		f.r = n == 1 ? 0 : -EINVAL;
-	} else if (!strcasecmp(name, "guard")) {
-		if (n == 2 && is_on_off(words[1]) && !is_disk()) {
-			f.r = 0;
-			f.changes = true;
-		}
-	} else if (!strcasecmp(name, "set")) {
-		return foretell_set();
+		if (!strcasecmp(name, act_words[i]))
+			return is_alone_or_with("all") ?
+			       foretell_act((enum act)i, mode) : refuse(-EINVAL);
+	if (!strcasecmp(name, "get_error") && is_alone_or_with("all"))
+		return refuse(stage == NONE ? -ENXIO : 0);
+	if (!strcasecmp(name, "clear_error") && nr_words == 1)
+		return refuse(0);
+	if (!strcasecmp(name, "set"))
+		return foretell_set(mode);
+	return refuse(-EINVAL);
+}
+
+static struct foretold foretell_guard(void)
+{
+	struct foretold f = refuse(-EINVAL);
+
+	if (nr_words == 2 && is_on_off(words[1]) && !is_disk()) {
+		f.r = 0;
+		f.changes = true;
 	}
 	return f;
 }
 
-static struct foretold foretell_message(const char *text, bool view)
+/* A resync may be under way or not. */
+static struct foretold foretell_resync(void)
+{
+	bool start = !strcasecmp(words[0], "start_resync");
+	struct foretold f = refuse(-EINVAL);
+
+	if (primary_stage != RUNNING || !(start ? is_alone_or_with("full") : nr_words == 1))
+		return f;
+	f.r = 0;
+	f.or = start ? -EBUSY : -EINVAL;
+	return f;
+}
+
+static struct foretold foretell_message(const char *text, enum mode mode)
 {
 	struct foretold f = refuse(-EINVAL);
 
 	split(text);
 	if (!nr_words || *words[0] == '@')
 		return f;
-	if (view)
-		return foretell_view();
+	if (mode == M_VIEW && !strcasecmp(words[0], "guard"))
+		return foretell_guard();
+	if (mode == M_PRIMARY && (!strcasecmp(words[0], "start_resync") ||
+				  !strcasecmp(words[0], "pause_resync")))
+		return foretell_resync();
+	if (mode != M_ORIGIN)
+		return foretell_both(mode);
 	if (strcasecmp(words[0], "rejoin") || nr_words != 1)
 		return f;
 	f.r = is_disk() ? -EBUSY : 0;
@@ -261,7 +304,8 @@ static const struct {
 	enum disk_state state;
 } disks[] = {
 	{ "/dev/mapper/z-a", TAKEN }, { "/dev/mapper/z-h", TAKEN },
-	{ "/dev/mapper/z-s", TAKEN }, { "/dev/mapper/z-x", FREE },
+	{ "/dev/mapper/z-s", TAKEN }, { "/dev/mapper/z-l", TAKEN },
+	{ "/dev/mapper/z-r", TAKEN }, { "/dev/mapper/z-x", FREE },
 	{ "/dev/mapper/z-y", FREE }, { "/dev/mapper/z-w", FREE },
 	{ "/dev/mapper/z-big", FREE }, { "/dev/mapper/z-short", WRONG_LENGTH },
 	{ "/dev/mapper/z-ro", READ_ONLY },
@@ -310,33 +354,65 @@ static bool is_group_name(const char *name)
 	return c > name && c - name <= 64;
 }
 
-static bool reads_as_features(char **at, unsigned int n, bool view)
+#define MAX_DEVICES 64
+
+/* A table line that is being read. */
+struct line {
+	enum mode mode;
+	char *devices[MAX_DEVICES];
+	unsigned int nr_devices;
+	bool metadata, local, needs_local, taken;
+};
+
+/* A feature that names a device. */
+static int foretell_device(struct line *l, bool *once, char *path)
+{
+	if (*once || !path)
+		return -EINVAL;
+	*once = true;
+	l->devices[l->nr_devices++] = path;
+	return foretell_open(&path, 1);
+}
+
+/* Return: as foretell_table(), for one feature; *i is at its last word then. */
+static int foretell_feature(struct line *l, char **at, unsigned int n, unsigned int *i)
+{
+	char *name = at[*i], *value = *i + 1 < n ? at[*i + 1] : NULL;
+
+	if (l->mode == M_ORIGIN)
+		return strcasecmp(name, "fenced") ? -EINVAL : 0;
+	if (is_flag(l->mode, name) ||
+	    (l->mode == M_VIEW && !strcasecmp(name, "guarded")))
+		return 0;
+	if (l->mode == M_PRIMARY && !strcasecmp(name, "in_sync")) {
+		l->needs_local = true;
+		return 0;
+	}
+	++*i;
+	if (l->mode == M_VIEW && !strcasecmp(name, "metadata"))
+		return foretell_device(l, &l->metadata, value);
+	if (l->mode == M_PRIMARY && !strcasecmp(name, "local"))
+		return foretell_device(l, &l->local, value);
+	if (l->mode == M_VIEW && !strcasecmp(name, "group"))
+		return value && is_group_name(value) ? 0 : -EINVAL;
+	if (reads_as_tunable(l->mode, name, value) <= 0)
+		return -EINVAL;
+	if (l->mode == M_PRIMARY && strtoull(value, NULL, 10))
+		l->needs_local = true;
+	return 0;
+}
+
+static int foretell_features(struct line *l, char **at, unsigned int n)
 {
 	unsigned int i;
-	int found;
+	int r;
 
 	for (i = 0; i < n; i++) {
-		const char *value = i + 1 < n ? at[i + 1] : NULL;
-
-		if (!view) {
-			if (strcasecmp(at[i], "fenced"))
-				return false;
-			continue;
-		}
-		if (is_flag(at[i]) || !strcasecmp(at[i], "guarded"))
-			continue;
-		if (!strcasecmp(at[i], "group")) {
-			if (!value || !is_group_name(value))
-				return false;
-			i++;
-			continue;
-		}
-		found = reads_as_tunable(at[i], value);
-		if (found <= 0)
-			return false;
-		i++;
+		r = foretell_feature(l, at, n, &i);
+		if (r)
+			return r;
 	}
-	return true;
+	return l->needs_local && !l->local ? -EINVAL : 0;
 }
 
 /* The count as device-mapper's own sscanf() reads it: modulo 2^32, no sign. */
@@ -353,43 +429,66 @@ static bool reads_as_count(const char *text, unsigned int *n)
 	return c > text && !*c;
 }
 
-/* Return: 0, an errno, or ANY_ERROR. *taken: a device of the live pair. */
-static int foretell_table(const char *text, u64 sectors, bool *taken, bool *is_view)
+static int foretell_geometry(struct line *l)
 {
-	unsigned int devices, n, i, j;
+	unsigned int i, j;
+
+	for (i = 0; i < l->nr_devices; i++) {
+		/* metadata, the last of four, may have another length */
+		if (state_of(l->devices[i]) == WRONG_LENGTH &&
+		    !(l->metadata && i == 3))
+			return -EINVAL;
+		for (j = 0; j < i; j++)
+			if (!strcmp(l->devices[i], l->devices[j]))
+				return -EINVAL;
+		l->taken |= state_of(l->devices[i]) == TAKEN;
+	}
+	return 0;
+}
+
+static int read_mode(struct line *l)
+{
+	unsigned int i;
+
+	for (i = 0; nr_words && i < COUNT(mode_words); i++)
+		if (!strcasecmp(words[0], mode_words[i])) {
+			l->mode = (enum mode)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+/*
+ * Return: 0, an errno, or ANY_ERROR. That no other pair has the devices is not
+ * looked at, but said in *l.
+ */
+static int foretell_table(const char *text, u64 sectors, struct line *l)
+{
+	unsigned int devices, n, count;
 	char **rest;
 	int r;
 
-	*taken = false;
-	*is_view = false;
+	memset(l, 0, sizeof(*l));
 	if (sectors != model.sectors)	/* none of the disks is that long */
 		return ANY_ERROR;
 	split(text);
-	*is_view = nr_words && !strcasecmp(words[0], "secondary");
-	if (!nr_words || (!*is_view && strcasecmp(words[0], "origin")))
-		return -EINVAL;
-	devices = *is_view ? 3 : 1;
+	r = read_mode(l);
+	if (r)
+		return r;
+	devices = l->mode == M_VIEW ? 3 : 1;
 	r = foretell_open(words + 1, nr_words - 1 < devices ? nr_words - 1 : devices);
 	if (r)
 		return r;
 	if (nr_words < devices + 1)
 		return -EINVAL;
+	memcpy(l->devices, words + 1, devices * sizeof(words[0]));
+	l->nr_devices = devices;
 	rest = words + 1 + devices;
 	n = nr_words - 1 - devices;
-	if (n) {
-		if (!reads_as_count(rest[0], &i) || i > 32 || i != n - 1 ||
-		    !reads_as_features(rest + 1, i, *is_view))
-			return -EINVAL;
-	}
-	for (i = 1; i <= devices; i++) {
-		if (state_of(words[i]) == WRONG_LENGTH)
-			return -EINVAL;
-		for (j = 1; j < i; j++)
-			if (!strcmp(words[i], words[j]))
-				return -EINVAL;
-		*taken |= state_of(words[i]) == TAKEN;
-	}
-	return 0;
+	if (n && (!reads_as_count(rest[0], &count) || count > 32 || count != n - 1))
+		return -EINVAL;
+	r = n ? foretell_features(l, rest + 1, n - 1) : 0;
+	return r ? r : foretell_geometry(l);
 }
 
 /* ---- what is sent ---- */
@@ -401,15 +500,16 @@ static const char *const message_words[] = {
 	"start", "checkpoint", "stop", "failover", "promote", "get_error", "clear_error",
 	"guard", "set", "rejoin", "all", "primary", "secondary", "on", "off", "hold_mib",
 	"checkpoint_timeout_ms", "commit_rate_mib", "on_capture_error", "fail",
-	"drop_view", "autostart", "discard_passdown", "group", "metadata",
-	"start_resync", "pause_resync", "full", "@cancel", "top-id",
+	"drop_view", "autostart", "discard_passdown", "resync_rate_mib",
+	"replica_timeout_ms", "group", "metadata", "start_resync", "pause_resync", "full",
+	"@cancel", "top-id",
 };
 
 static const char *const table_words[] = {
 	"secondary", "origin", "primary", "autostart", "group", "hold_mib",
 	"on_capture_error", "fail", "drop_view", "checkpoint_timeout_ms",
-	"commit_rate_mib", "discard_passdown", "guarded", "fenced", "metadata", "local",
-	"in_sync", "replica_timeout_ms", "resync_rate_mib", "top-id",
+	"commit_rate_mib", "discard_passdown", "guarded", "fenced", "in_sync",
+	"replica_timeout_ms", "resync_rate_mib", "metadata", "local", "top-id",
 };
 
 static const char *const number_words[] = {
@@ -460,13 +560,15 @@ static void make_message(void)
 {
 	unsigned int n;
 
-	if (rng_chance(&rng, 8)) {
+	if (rng_chance(&rng, 2)) {
+		append_of(message_words + 27, 2);
+	} else if (rng_chance(&rng, 8)) {
 		append_of(message_words, 5);
 		if (rng_chance(&rng, 20))
 			append("all");
 	} else if (rng_chance(&rng, 30)) {
 		append("set");
-		append_of(message_words + 15, 8);
+		append_of(message_words + 15, 10);
 		if (rng_chance(&rng, 60))
 			append_number();
 		else
@@ -480,7 +582,7 @@ static void make_message(void)
 			append_of(message_words, COUNT(message_words));
 	}
 	/* that would give up every transition that finds something under way */
-	if (strstr(text, "checkpoint_timeout_ms"))
+	if (strcasestr(text, "timeout_ms"))
 		text[0] = '\0';
 }
 
@@ -501,8 +603,10 @@ static void make_features(unsigned int wrong)
 	strcpy(saved, text);
 	text[0] = '\0';
 	for (; n; n--) {
-		append_of(table_words + 3, rng_chance(&rng, 90) ? 10 : 17);
-		if (rng_chance(&rng, 70))
+		append_of(table_words + 3, rng_chance(&rng, 80) ? 14 : 17);
+		if (rng_chance(&rng, 15))
+			append_device();
+		else if (rng_chance(&rng, 70))
 			append_number();
 	}
 	split(text);
@@ -517,33 +621,43 @@ static void make_features(unsigned int wrong)
 	memcpy(text + strlen(saved), number, strlen(number));
 }
 
-/* Features one by one, so that a good part of the lines is right. */
-static void make_good_features(void)
+/* Lines that can be right, so that a good part of them is. */
+static void make_good_table(void)
 {
-	static const char *const some[] = {
+	static const char *const views[] = {
 		"0", "1 autostart", "2 hold_mib 0", "3 guarded hold_mib 3",
 		"2 group g", "4 on_capture_error drop_view commit_rate_mib 7",
 		"1 discard_passdown", "2 checkpoint_timeout_ms 1", "2 group g\\ h",
+		"2 metadata /dev/mapper/z-big", "4 hold_mib 1 metadata /dev/mapper/z-short",
+	};
+	static const char *const primaries[] = {
+		"0", "1 autostart", "2 local /dev/mapper/z-y",
+		"3 local /dev/mapper/z-y in_sync",
+		"7 in_sync replica_timeout_ms 9 local /dev/mapper/z-w resync_rate_mib 1",
+		"1 in_sync",
 	};
 
-	append(some[rng_below(&rng, COUNT(some))]);
+	if (rng_chance(&rng, 60)) {
+		append("secondary /dev/mapper/z-x /dev/mapper/z-y /dev/mapper/z-w");
+		append_of(views, COUNT(views));
+	} else {
+		append("primary /dev/mapper/z-x");
+		append_of(primaries, COUNT(primaries));
+	}
 }
 
 static void make_table(void)
 {
-	bool view = rng_chance(&rng, 70);
-	unsigned int n = view ? 3 : 1;
+	unsigned int kind = (unsigned int)rng_below(&rng, 100), n;
 
-	append(rng_chance(&rng, 96) ? view ? "secondary" : "origin" : "primary");
-	if (rng_chance(&rng, 3))
-		n = (unsigned int)rng_below(&rng, 5);
-	if (rng_chance(&rng, 2)) {	/* a line that can be right */
-		append("/dev/mapper/z-x");
-		if (view)
-			append("/dev/mapper/z-y /dev/mapper/z-w");
-		make_good_features();
+	if (kind < 2) {
+		make_good_table();
 		return;
 	}
+	append_of(table_words, kind < 60 ? 1 : 3);
+	n = !strcasecmp(text, "secondary") ? 3 : 1;
+	if (rng_chance(&rng, 3))
+		n = (unsigned int)rng_below(&rng, 5);
 	for (; n; n--)
 		append_device();
 	if (rng_chance(&rng, 85))
@@ -679,9 +793,9 @@ static const char *errno_word(int r)
 	return r < 0 ? strerrorname_np(-r) ?: "?" : r ? "an error" : "0";
 }
 
-static void judge(const char *what, int want, int got)
+static void judge(const char *what, int want, int or, int got)
 {
-	if (want == ANY_ERROR ? got < 0 : got == want) {
+	if (got == want || (want == ANY_ERROR ? got < 0 : got == or)) {
 		if (got)
 			totals.refused++;
 		else
@@ -705,6 +819,16 @@ static void make_pair(void)
 		die("cannot make the pair: %s", strerror(-r));
 	totals.pairs++;
 	memset(&pair, 0, sizeof(pair));
+}
+
+static void make_primary(void)
+{
+	int r = dmctl_make(PRIMARY, model.sectors, "replication",
+			   "primary /dev/mapper/z-r 2 local /dev/mapper/z-l");
+
+	if (r)
+		die("cannot make the primary: %s", strerror(-r));
+	primary_stage = NONE;
 }
 
 static void remove_it(const char *name)
@@ -851,46 +975,88 @@ static void look_at(struct look *look)
 	}
 }
 
-static void expect_stage(const struct look *look)
+static void expect_stage(const struct look *look, enum stage stage)
 {
-	const char *at = look->status + strlen("secondary ");
-	const char *want = stage_words[pair.stage];
+	const char *at = strchr(look->status, ' ');
+	const char *want = stage_words[stage];
 	size_t n = strlen(want);
 
-	if (strncmp(at, want, n) || at[n] != ' ')
+	if (!at || strncmp(at + 1, want, n) || at[1 + n] != ' ')
 		finding("the status is '%s', the stage should be %s", look->status, want);
+}
+
+static void expect_unchanged(const struct look *before, const struct look *after)
+{
+	if (strcmp(before->table, after->table))
+		finding("the table was '%s' and is '%s'", before->table, after->table);
+	if (strcmp(before->status, after->status))
+		finding("the status was '%s' and is '%s'", before->status, after->status);
+}
+
+static enum mode pick_mode(void)
+{
+	u64 n = rng_below(&rng, 100);
+
+	return n < 65 ? M_VIEW : n < 75 ? M_ORIGIN : M_PRIMARY;
+}
+
+static void message_to_primary(const struct foretold *f)
+{
+	struct look after;
+	char answer[256];
+	int r = dmctl_message(PRIMARY, text, answer, sizeof(answer));
+
+	judge("the message", f->r, f->or, r);
+	if (!r && f->act >= 0) {
+		totals.transitions++;
+		primary_stage = (enum stage)f->next;
+	}
+	if (dmctl_status(PRIMARY, after.status, sizeof(after.status)))
+		finding("no status of the primary");
+	expect_stage(&after, primary_stage);
+}
+
+static void message_to_pair(enum mode mode, const struct foretold *f)
+{
+	static struct look before, after;
+	char answer[256];
+	int r;
+
+	look_at(&before);
+	r = dmctl_message(mode == M_VIEW ? VIEW : ORIGIN, text, answer, sizeof(answer));
+	judge("the message", f->r, f->or, r);
+	if (failed())
+		return;
+	if (!r && f->act >= 0)
+		follow((enum act)f->act, (enum stage)f->next);
+	else if (!r && f->changes)
+		follow_small();
+	look_at(&after);
+	expect_stage(&after, pair.stage);
+	if (!f->changes)
+		expect_unchanged(&before, &after);
 }
 
 static void one_message(void)
 {
-	static struct look before, after;
-	bool view = rng_chance(&rng, 85);
+	static const char *const what[] = {
+		"message to the view", "message to the origin", "message to the primary",
+	};
+	enum mode mode = pick_mode();
 	struct foretold f;
-	char answer[256];
-	int r;
 
 	make_text(false);
-	remember(view ? "message to the view" : "message to the origin");
+	f = foretell_message(text, mode);
+	/* a pair's life is to be long enough for the other stages */
+	if (mode == M_VIEW && f.act >= A_STOP && f.next != (int)pair.stage &&
+	    !rng_chance(&rng, 12))
+		return;
+	remember(what[mode]);
 	totals.messages++;
-	f = foretell_message(text, view);
-	/* the pair's life is to be long enough for the other stages */
-	if (f.act >= A_STOP && f.next != (int)pair.stage && !rng_chance(&rng, 12))
-		return;
-	look_at(&before);
-	r = dmctl_message(view ? VIEW : ORIGIN, text, answer, sizeof(answer));
-	judge("the message", f.r, r);
-	if (failed())
-		return;
-	if (!r && f.act >= 0)
-		follow((enum act)f.act, (enum stage)f.next);
-	else if (!r && f.changes)
-		follow_small();
-	look_at(&after);
-	expect_stage(&after);
-	if (!f.changes && strcmp(before.table, after.table))
-		finding("the table was '%s' and is '%s'", before.table, after.table);
-	if (!f.changes && strcmp(before.status, after.status))
-		finding("the status was '%s' and is '%s'", before.status, after.status);
+	if (mode == M_PRIMARY)
+		message_to_primary(&f);
+	else
+		message_to_pair(mode, &f);
 }
 
 /* ---- tables ---- */
@@ -932,62 +1098,74 @@ static u64 pick_length(void)
 	return model.sectors + rng_below(&rng, 3) - 1;
 }
 
+/* What it does to its disks is another's affair: that it comes and goes well. */
+static void try_loaded(void)
+{
+	dmctl_resume(LOADED);
+	remove_it(LOADED);
+	if (dmctl_create(LOADED))
+		die("cannot create " LOADED);
+}
+
 static void one_table(void)
 {
 	u64 sectors = pick_length();
-	bool taken, view;
+	struct line l;
 	int want, r;
 
 	make_text(true);
 	remember("table");
 	totals.tables++;
-	want = foretell_table(text, sectors, &taken, &view);
-	if (!want && taken)
-		want = -EBUSY;
+	want = foretell_table(text, sectors, &l);
+	if (!want && l.taken)
+		want = l.metadata ? ANY_ERROR : -EBUSY;
 	r = dmctl_load(LOADED, sectors, "replication", text);
-	judge("the table", want, r);
-	if (!r && !failed())
+	/* a metadata device may have another pair's metadata by now */
+	judge("the table", want, !want && l.metadata ? -EINVAL : want, r);
+	if (!r && !failed() && l.metadata)
+		try_loaded();
+	else if (!r && !failed())
 		expect_fixed_point();
 }
 
-static bool names_the_pair(bool view)
+static bool names_the_pair(const struct line *l)
 {
-	return view ? nr_words > 3 && !strcmp(words[1], disks[0].path) &&
-		      !strcmp(words[2], disks[1].path) &&
-		      !strcmp(words[3], disks[2].path) :
-		      nr_words > 1 && !strcmp(words[1], disks[2].path);
+	if (l->mode == M_VIEW)
+		return !l->metadata && !strcmp(l->devices[0], disks[0].path) &&
+		       !strcmp(l->devices[1], disks[1].path) &&
+		       !strcmp(l->devices[2], disks[2].path);
+	return l->mode == M_ORIGIN && !strcmp(l->devices[0], disks[2].path);
 }
 
 /* A table for a device that is live; it is not resumed. */
 static void one_reload(void)
 {
-	bool to_view = rng_chance(&rng, 60), taken, view;
-	const char *name = to_view ? VIEW : ORIGIN;
+	enum mode mode = rng_chance(&rng, 60) ? M_VIEW : M_ORIGIN;
+	const char *name = mode == M_VIEW ? VIEW : ORIGIN;
 	static struct look before, after;
+	struct line l;
 	int want, r;
 
 	make_text(true);
 	if (rng_chance(&rng, 30))
-		strcpy(text, to_view ?
+		strcpy(text, mode == M_VIEW ?
 		       "secondary /dev/mapper/z-a /dev/mapper/z-h /dev/mapper/z-s 2 hold_mib 5" :
 		       "origin /dev/mapper/z-s");
-	remember(to_view ? "table of the view" : "table of the origin");
+	remember(mode == M_VIEW ? "table of the view" : "table of the origin");
 	totals.tables++;
-	want = foretell_table(text, model.sectors, &taken, &view);
+	want = foretell_table(text, model.sectors, &l);
 	look_at(&before);
 	r = dmctl_load(name, model.sectors, "replication", text);
 	if (want)
-		judge("the table", want, r);
-	else if (view == to_view && names_the_pair(view))
-		judge("the same table again", 0, r);
-	else if (view != to_view || pair.stage == RUNNING)
-		judge("another table", ANY_ERROR, r);
+		judge("the table", want, want, r);
+	else if (l.mode == mode && names_the_pair(&l))
+		judge("the same table again", 0, 0, r);
+	else if (l.mode != mode || pair.stage == RUNNING)
+		judge("another table", ANY_ERROR, ANY_ERROR, r);
 	if (!r && dmctl_clear(name))
 		finding("cannot clear the table");
 	look_at(&after);
-	if (strcmp(before.status, after.status) || strcmp(before.table, after.table))
-		finding("a table that was not resumed has changed '%s' '%s' to '%s' '%s'",
-			before.status, before.table, after.status, after.table);
+	expect_unchanged(&before, &after);
 }
 
 /* ---- devices that vanish ---- */
@@ -1042,6 +1220,29 @@ static void lose_disk(void)
 	fresh_pair();
 }
 
+/* ---- the primary ---- */
+
+static struct dev primary_dev;
+
+/* Whatever it was told: what it was given can be read. */
+static void look_at_primary(void)
+{
+	u64 sector = rng_below(&rng, model.sectors / 8) * 8, id = totals.inputs + 1;
+	struct stamp st;
+	int r;
+
+	stamp_write(worker.buf, sector, 8, id, BY_ORIGIN, 0, 0);
+	r = dev_write(&primary_dev, worker.buf, sector, 8, false);
+	memset(worker.buf, 0, 4096);
+	if (!r)
+		r = dev_read(&primary_dev, worker.buf, sector, 8);
+	stamp_read(worker.buf, sector, &st);
+	if (r)
+		finding("the primary's disk fails: %s", strerror(-r));
+	else if (st.content != IS_STAMP || st.seq != id)
+		finding("the primary's sector %llu is not what was written", U(sector));
+}
+
 /* ---- the run ---- */
 
 static u64 wanted_inputs = 100000, wanted_seconds;
@@ -1066,8 +1267,10 @@ static void run(void)
 	for (i = 0; totals.inputs < wanted_inputs && !failed(); i++) {
 		rng_seed(&rng, opts.seed, i);
 		one_input();
-		if (!failed() && rng_chance(&rng, 2))
+		if (!failed() && rng_chance(&rng, 2)) {
 			look_at_content();
+			look_at_primary();
+		}
 		/* done is for ever, and so is an origin whose fence was lifted */
 		if (!failed() && is_disk() && rng_chance(&rng, 3))
 			fresh_pair();
@@ -1123,6 +1326,8 @@ static void prepare(u64 seed)
 	if (dmctl_create(LOADED))
 		die("cannot create " LOADED);
 	fresh_pair();
+	make_primary();
+	dev_open(&primary_dev, "primary", "/dev/mapper/" PRIMARY, true);
 }
 
 int main(int argc, char **argv)
@@ -1152,6 +1357,8 @@ int main(int argc, char **argv)
 		remove_it(VIEW);
 		remove_it(ORIGIN);
 		remove_it(LOADED);
+		close(primary_dev.fd);
+		remove_it(PRIMARY);
 	}
 	printf("%s fuzz inputs=%llu messages=%llu tables=%llu accepted=%llu refused=%llu ",
 	       failed() ? "failed" : "ok", U(totals.inputs), U(totals.messages),

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The part of check-races in the guest: makes the disks, runs the program races
+# with the arguments given.
+
+# shellcheck source=tests/lib/guest.sh
+. "$(dirname "$0")/../lib/guest.sh"
+# shellcheck source=tests/faults/quiet.sh
+. "$(dirname "$0")/quiet.sh"
+
+LEN=10247	# sectors: six leaves, and a short page at the end
+here=$(dirname "$0")
+
+echo 20 >/proc/sys/kernel/hung_task_timeout_secs
+modprobe dm-delay || bail "no dm-delay"
+for name in active hidden secondary metadata local replica; do
+	null_disk "n-$name" 6 discard=1 || bail "no disk"
+	linear_disk "raw-$name" "$DISK" $LEN
+	linear_disk "r-$name" "/dev/mapper/raw-$name" $LEN
+done
+modprobe dm-replication
+quiet_console
+"$here/races" "$@" 2>&1 | cat
+status=${PIPESTATUS[0]}
+loud_console
+if [ "$status" = 0 ]; then
+	rmmod dm_repl || status=1
+else
+	dmsetup table
+	dmsetup status --noflush
+	dmesg | tail -n 40
+fi
+exit "$status"
