@@ -337,9 +337,9 @@ static int match_super(struct replication *r, struct dmrepl_super *d,
 		DMERR("%s: the metadata is of blocks of %u bytes, these have %u",
 		      device, le32_to_cpu(d->block), block);
 	} else if (*d->uuid && strcmp(d->uuid, uuid)) {
-		DMERR("%s: the metadata is of a %s with uuid %s, not \"%s\"",
-		      device, r->is_primary ? "primary" : "view", d->uuid,
-		      uuid);
+		DMERR("%s: the metadata is of a %s with uuid %*pE, not \"%s\"",
+		      device, r->is_primary ? "primary" : "view",
+		      (int)strlen(d->uuid), d->uuid, uuid);
 	} else if (stage_from_disk(le32_to_cpu(d->stage)) == NR_STAGES ||
 		   (d->prepared && stage_from_disk(le32_to_cpu(d->prepared_stage)) ==
 		    NR_STAGES)) {

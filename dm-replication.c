@@ -1002,6 +1002,12 @@ static void replication_status(struct dm_target *ti, status_type_t type,
  *---------------------------------------------------------------------------
  */
 
+/* How much of a word is shown in the log, where %pE escapes what is not text. */
+static int shown(const char *word)
+{
+	return strnlen(word, 32);
+}
+
 /* An answer of text makes a message return 1; see target_message() in dm. */
 #define ANSWERED 1
 
@@ -1163,8 +1169,8 @@ static int message_set(struct replication *r, unsigned int argc, char **argv,
 	int found = pair_set(r, change_tunable, argv, &why);
 
 	if (found)
-		DMERR("%s: cannot set %.32s: %s", dm_device_name(r->md),
-		      argv[1], why);
+		DMERR("%s: cannot set %*pE: %s", dm_device_name(r->md),
+		      shown(argv[1]), argv[1], why);
 	return found;
 }
 
@@ -1249,8 +1255,8 @@ static int replication_message(struct dm_target *ti, unsigned int argc,
 		if (!strcasecmp(argv[0], m->name))
 			break;
 	if (m == messages + ARRAY_SIZE(messages)) {
-		DMERR("%s: unknown message %.32s; there are " VIEW_MESSAGES,
-		      device, argv[0]);
+		DMERR("%s: unknown message %*pE; there are " VIEW_MESSAGES,
+		      device, shown(argv[0]), argv[0]);
 		return -EINVAL;
 	}
 	if (!(m->modes & mode_of(r))) {
