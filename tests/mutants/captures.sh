@@ -12,6 +12,11 @@ has_errors()
 	[ "$(st p errors)" -gt 0 ]
 }
 
+is_spilled()
+{
+	[ "$(st p held)" -eq 0 ]
+}
+
 for name in "$@"; do
 	t=$name
 	case $name in
@@ -79,6 +84,38 @@ for name in "$@"; do
 		mend hidden
 		ended write
 		in_model secondary 0x12 1m 4k
+		;;
+	page-reads)
+		# Reads of one page, of which the old data is held, then in hidden.
+		fresh
+		put origin 0x12 1m 8k
+		for held in held spilled; do
+			for size in 512 4k; do
+				begin read blkio read $view 1m $size
+				began_read $((0x100000)) 512 view
+			done
+			[ $held = spilled ] || msg p set hold_mib 0
+			wait_until 5 is_spilled
+			ok $? "$t: they are spilled"
+		done
+		;;
+	scrambled-pages)
+		# All pages of the pool come back to it in the order of the disk:
+		# of the first sixteen those with even numbers in a row.
+		fresh
+		for ((i = 0; i < 16; i++)); do
+			put origin 0x12 $(((i / 2 + i % 2 * 8) << 12)) 4k
+		done
+		put origin 0x12 1m 1m
+		put origin 0x12 2m 960k
+		msg p set hold_mib 0
+		wait_until 5 is_spilled
+		ok $? "$t: they are spilled"
+		msg p set hold_mib 32
+		msg p checkpoint
+		now_view
+		sleep 0.3	# a grace period
+		put origin 0x13 0 64k
 		;;
 	discard)
 		fresh

@@ -13,14 +13,15 @@
 view=/dev/mapper/p-view
 origin=/dev/mapper/p-origin
 models=/dev/shm
-total=$((4 * 2048))
+mib=${mib:-4}
+total=$((mib * 2048))
 t=
 declare -A raw model broken
 
-# disk NAME: 4 MiB, /dev/mapper/NAME
+# disk NAME: $mib MiB, /dev/mapper/NAME
 disk()
 {
-	null_disk "${1}0" 4 discard=1 || bail "no disk $1"
+	null_disk "${1}0" "$mib" discard=1 || bail "no disk $1"
 	raw[$1]=$DISK
 	dmsetup create --concise "$1-bad,,,,0 $total error;$1,,,,0 $total linear $DISK 0" ||
 		bail "no disk $1"
@@ -213,10 +214,10 @@ modprobe loop
 for name in active hidden secondary; do
 	disk "$name"
 done
-stamp /dev/mapper/active 0xaa 0 4m
-stamp /dev/mapper/hidden 0xdd 0 4m
+stamp /dev/mapper/active 0xaa 0 "${mib}m"
+stamp /dev/mapper/hidden 0xdd 0 "${mib}m"
 for name in view secondary; do
-	head -c 4M /dev/urandom >"$models/$name"
+	head -c "${mib}M" /dev/urandom >"$models/$name"
 	model[$name]=$(losetup -f --show "$models/$name")
 done
 dd if="$models/secondary" of="${raw[secondary]}" bs=1M oflag=direct status=none

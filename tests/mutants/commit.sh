@@ -4,6 +4,7 @@
 #
 # Failover.
 
+mib=8
 # shellcheck source=tests/mutants/case.sh
 . "$(dirname "$0")/case.sh"
 
@@ -68,6 +69,44 @@ for name in "$@"; do
 		mend active
 		ended write
 		in_model view 0x23 2m 4k
+		is_done
+		;;
+	few-locked)
+		# 4 MiB of locked leaves at most: the seventh is not among them.
+		fresh
+		put view 0x21 0 7m
+		break_disk secondary hold-writes
+		fail_over
+		wait_held secondary
+		sleep 0.5
+		begin write stamp $view 0x22 6m 4k
+		ended write
+		in_model view 0x22 6m 4k
+		mend secondary
+		is_done
+		;;
+	parked-in-running)
+		# A view write parks beside the reclaimer, and comes back in the
+		# failover, where another write has made a new leaf meanwhile.
+		fresh discard_passdown commit_rate_mib 1
+		put view 0x20 0 2m
+		put view 0x20 3m 4k
+		break_disk active hold-writes 6144
+		run_ok "$t: checkpoint" msg p checkpoint
+		now_view
+		put view 0x21 0 2m
+		wait_held active
+		begin write stamp $view 0x22 $((0x380000)) 4k
+		under_way write
+		break_disk secondary hold-writes
+		mend active
+		sleep 0.3
+		put view 0x22 $((0x380000)) 4k
+		fail_over
+		wait_held secondary
+		ended write
+		is "$(st p active)" $((4096 + 8)) "$t: what active has"
+		mend secondary
 		is_done
 		;;
 	retry)
