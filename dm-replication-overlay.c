@@ -203,11 +203,15 @@ static bool leaf_is_current(struct overlay *o, struct leaf *leaf)
 /* Called under rcu_read_lock(): one of an older epoch may go at any time. */
 static struct leaf *find_leaf(struct overlay *o, unsigned long index)
 {
+	XA_STATE(xas, &o->leaves, index);
 	struct leaf *leaf;
 
 	if (xa_empty(&o->leaves))	/* as it is a while after a checkpoint */
 		return NULL;
-	leaf = xa_load(&o->leaves, index);
+	/* As xa_load(), but for its rcu_read_lock(); nothing is reserved here. */
+	do {
+		leaf = xas_load(&xas);
+	} while (xas_retry(&xas, leaf));
 	return leaf && leaf_is_current(o, leaf) ? leaf : NULL;
 }
 
