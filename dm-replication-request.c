@@ -502,34 +502,47 @@ struct bucket *pair_bucket(struct pair *pair, unsigned long index)
 static void join_reads(struct repl_request *rq, struct track *t,
 		       struct bucket *b)
 {
-	unsigned long flags;
-
 	t->rq = rq;
 	t->bucket = b;
-	spin_lock_irqsave(&b->lock, flags);
+	spin_lock_irq(&b->lock);
 	t->seq = ++b->seq;
 	hlist_add_head(&t->list, &b->reads);
-	spin_unlock_irqrestore(&b->lock, flags);
+	spin_unlock_irq(&b->lock);
+}
+
+/* A read of several stretches. */
+static noinline void join_several(struct repl_request *rq, unsigned long first,
+				  unsigned long last)
+{
+	struct pair *pair = rq->pair;
+
+	if (last - first > 1) {
+		join_reads(rq, &rq->track[0], &pair->wide);
+		rq->track[1].bucket = NULL;
+		return;
+	}
+	join_reads(rq, &rq->track[0], pair_bucket(pair, first));
+	join_reads(rq, &rq->track[1], pair_bucket(pair, last));
 }
 
 /**
  * request_track - a view read announces itself before it looks at the bits
  * @rq: the read
  *
- * Process context, does not sleep. Ends with a full barrier.
+ * Process context, interrupts on, does not sleep. Ends with a full barrier.
  */
 void request_track(struct repl_request *rq)
 {
-	struct pair *pair = rq->pair;
 	unsigned long first = rq->sector >> STRETCH_SHIFT;
 	unsigned long last = (request_end(rq) - 1) >> STRETCH_SHIFT;
-	bool wide = last - first > 1;
 
 	rq->tracked = true;
-	join_reads(rq, &rq->track[0],
-		   wide ? &pair->wide : pair_bucket(pair, first));
-	if (last - first == 1)
-		join_reads(rq, &rq->track[1], pair_bucket(pair, last));
+	if (likely(first == last)) {
+		join_reads(rq, &rq->track[0], pair_bucket(rq->pair, first));
+		rq->track[1].bucket = NULL;
+	} else {
+		join_several(rq, first, last);
+	}
 	/* On the list before the bits: pairs with request_wait_for_reads(). */
 	smp_mb();
 }
@@ -539,7 +552,8 @@ static bool overlap(struct repl_request *a, struct repl_request *b)
 	return a->sector < request_end(b) && b->sector < request_end(a);
 }
 
-static void leave_reads(struct repl_request *rq, struct track *t)
+static __always_inline void leave_reads(struct repl_request *rq,
+					struct track *t)
 {
 	struct bucket *b = t->bucket;
 	unsigned long flags;
@@ -554,6 +568,11 @@ static void leave_reads(struct repl_request *rq, struct track *t)
 	t->bucket = NULL;
 }
 
+static noinline void leave_second(struct repl_request *rq)
+{
+	leave_reads(rq, &rq->track[1]);
+}
+
 /**
  * request_untrack - a tracked read has ended
  * @rq: the read
@@ -564,8 +583,8 @@ void request_untrack(struct repl_request *rq)
 {
 	rq->tracked = false;
 	leave_reads(rq, &rq->track[0]);
-	if (rq->track[1].bucket)
-		leave_reads(rq, &rq->track[1]);
+	if (unlikely(rq->track[1].bucket))
+		leave_second(rq);
 }
 
 static void join_writes(struct repl_request *rq, struct track *t,
