@@ -489,7 +489,7 @@ static int origin_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 		if (r)
 			return r;
 		rq->step = STEP_READS;
-		rq->done = 0;
+		request_begin_wait(rq);
 	}
 	if (rq->step == STEP_READS) {
 		if (!request_wait_for_reads(rq))

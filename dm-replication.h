@@ -203,6 +203,9 @@ struct track {
  * @need: pages it waits for
  * @granted: pages it waited for and got
  * @saving: when nothing is pending any more, all old data is saved
+ *
+ * @track of a read is set by request_track(), of an origin write by
+ * request_begin_wait(); @granted is for origin writes only.
  */
 struct repl_request {
 	struct pair *pair;
@@ -525,10 +528,20 @@ static inline void request_init(struct repl_request *rq, struct replication *r,
 	rq->tracked = false;
 	rq->fua = false;
 	rq->saving = false;
+	rq->leaf = NULL;
+	if (!r->is_view)
+		INIT_LIST_HEAD(&rq->granted);
+}
+
+/**
+ * request_begin_wait - before the first request_wait_for_reads()
+ * @rq: an origin write whose old data is saved
+ */
+static inline void request_begin_wait(struct repl_request *rq)
+{
+	rq->done = 0;
 	rq->track[0].bucket = NULL;
 	rq->track[1].bucket = NULL;
-	rq->leaf = NULL;
-	INIT_LIST_HEAD(&rq->granted);
 }
 
 /**
