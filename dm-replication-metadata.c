@@ -48,7 +48,9 @@
  * over what the view has written to secondary since.
  *
  * The other superblock, which is older by one change, is made to say the same a
- * second later: then one that is damaged costs nothing.
+ * second later: then one that is damaged costs nothing. It is tried each second
+ * until it succeeds, so a state gets to the disk also if nothing else is written.
+ * Where the older one cannot be written the newer one is written over.
  *
  * A superblock write that fails leaves open what is on the disk. Nothing is
  * promised any more until the state in memory was written anew, which is tried
@@ -184,31 +186,43 @@ static int note_result(struct metadata *m, int r, sector_t sector)
 	return r;
 }
 
+/* The mutex is held. */
+static int send_super(struct metadata *m, const struct metadata_state *s,
+		      unsigned int slot)
+{
+	int r;
+
+	lockdep_assert_held(&m->mutex);
+	do
+		m->sequence++;
+	while (m->sequence % DMREPL_NR_SUPERS != slot);
+	build_super(m, s);
+	r = transfer(m->bdev, REQ_OP_WRITE | REQ_SYNC | REQ_META | REQ_FUA,
+		     slot * DMREPL_SUPER_STEP, m->super, m->unit);
+	/* Of two of which one is bad, the good one is not left for it. */
+	m->skip = r && slot != m->newest;
+	if (!r)
+		m->newest = slot;
+	return r;
+}
+
 /**
  * super_write - make a state the one that counts
  * @m: the metadata, whose mutex is held
  * @s: the state
  *
- * May sleep.
+ * May sleep. Whatever comes of it, the other superblock is written later.
  *
  * Return: 0 or a negative errno; then what is on the disk is open.
  */
 int super_write(struct metadata *m, const struct metadata_state *s)
 {
-	u64 byte;
-	int r;
+	int r = send_super(m, s, m->skip ? m->newest : !m->newest);
 
-	lockdep_assert_held(&m->mutex);
-	m->sequence++;
-	byte = (m->sequence % DMREPL_NR_SUPERS) * DMREPL_SUPER_STEP;
-	build_super(m, s);
-	r = transfer(m->bdev, REQ_OP_WRITE | REQ_SYNC | REQ_META | REQ_FUA,
-		     byte, m->super, m->unit);
 	m->stale = r;
-	if (!r) {
+	if (!r)
 		m->state = *s;
-		mod_delayed_work(m->wq, &m->mirror, MIRROR_DELAY);
-	}
+	mod_delayed_work(m->wq, &m->mirror, MIRROR_DELAY);
 	return note_result(m, r, 0);
 }
 
@@ -225,17 +239,33 @@ int super_refresh(struct metadata *m)
 	return m->stale ? super_write(m, &m->state) : 0;
 }
 
+/*
+ * The mutex is held. An error counts once, however often it is tried again. It
+ * leaves nothing open: what may be there says what the newest one does.
+ */
+static bool mirror_super(struct metadata *m)
+{
+	bool was_stale = m->stale, known = m->skip;
+	int r = send_super(m, &m->state, !m->newest);
+
+	if (r && known)
+		WRITE_ONCE(m->failed, r);
+	else
+		note_result(m, r, 0);
+	if (r)
+		return false;
+	m->stale = false;
+	return !was_stale;	/* else nobody knows what the other one says */
+}
+
 static void do_mirror(struct work_struct *work)
 {
 	struct metadata *m = container_of(to_delayed_work(work),
 					  struct metadata, mirror);
 
 	mutex_lock(&m->mutex);
-	if (m->mirrored != m->sequence) {
-		super_write(m, &m->state);
-		m->mirrored = m->sequence;
-		cancel_delayed_work(&m->mirror);
-	}
+	if (!mirror_super(m))
+		mod_delayed_work(m->wq, &m->mirror, MIRROR_DELAY);
 	mutex_unlock(&m->mutex);
 }
 
@@ -964,6 +994,7 @@ void metadata_adopt(struct metadata *m, const struct metadata_state *s)
 	mutex_lock(&m->mutex);
 	m->state = *s;
 	m->stale = true;
+	mod_delayed_work(m->wq, &m->mirror, MIRROR_DELAY);
 	mutex_unlock(&m->mutex);
 }
 
@@ -1074,6 +1105,7 @@ static void parse_super(struct metadata *m, struct dmrepl_super *d)
 	u32 flags = le32_to_cpu(d->flags);
 
 	m->sequence = le64_to_cpu(d->sequence);
+	m->newest = m->sequence % DMREPL_NR_SUPERS;
 	m->tag = le64_to_cpu(d->tag);
 	m->state = (struct metadata_state){
 		.stage = stage_from_disk(le32_to_cpu(d->stage)),

@@ -53,7 +53,8 @@ struct metadata_ops {
  * @mutex: who holds it may write; guards all but the lists and bitmaps
  * @state: what the superblock says
  * @sequence: of the superblock that was last written, well or not
- * @mirrored: of the last one that says the same as its predecessor
+ * @newest: which superblock is the newest that was written well
+ * @skip: the other one could not be written
  * @tag: what records must carry
  * @uuid: of the mapped device
  * @unit: bytes that are written at once
@@ -87,7 +88,8 @@ struct metadata {
 	struct mutex mutex;		/* writing; all but lists and bitmaps */
 	struct metadata_state state;
 	u64 sequence;
-	u64 mirrored;
+	unsigned int newest;
+	bool skip;
 	u64 tag;
 	char uuid[DMREPL_UUID_BYTES];
 	unsigned int unit;
