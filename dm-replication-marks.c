@@ -269,8 +269,11 @@ bool marks_pass(struct marks *mk, struct repl_request *rq)
 	if (likely(index > last))
 		return true;
 	rq->done = 0;
+	/* The worker may take and end it, and all with it, before we are through. */
+	rcu_read_lock();
 	if (llist_add(&rq->ready, &mk->waiting))
 		queue_work(mk->m->wq, &mk->mark_work);
+	rcu_read_unlock();
 	return false;
 }
 

@@ -226,6 +226,19 @@ int super_write(struct metadata *m, const struct metadata_state *s)
 	return note_result(m, r, 0);
 }
 
+/*
+ * Have the worker serve a list. It may run already, take what was added, and end
+ * it, which may be all that kept the view: destroy() waits for the lock here.
+ */
+static void add_work(struct metadata *m, struct llist_node *node,
+		     struct llist_head *list)
+{
+	rcu_read_lock();
+	if (llist_add(node, list))
+		queue_work(m->wq, &m->work);
+	rcu_read_unlock();
+}
+
 /**
  * super_refresh - if a superblock write has failed, write the state anew
  * @m: the metadata, whose mutex is held
@@ -656,8 +669,7 @@ static struct llist_node *save_some(struct metadata *m,
  */
 void metadata_save(struct metadata *m, struct metadata_save *save)
 {
-	if (llist_add(&save->node, &m->saves))
-		queue_work(m->wq, &m->work);
+	add_work(m, &save->node, &m->saves);
 }
 
 /*
@@ -814,8 +826,7 @@ static void end_flushes(struct metadata *m, struct llist_node *nodes)
  */
 void metadata_sync(struct metadata *m, struct repl_request *rq)
 {
-	if (llist_add(&rq->ready, &m->flushes))
-		queue_work(m->wq, &m->work);
+	add_work(m, &rq->ready, &m->flushes);
 }
 
 /*
@@ -852,8 +863,7 @@ bool metadata_settled(struct metadata *m, struct repl_request *rq)
 	smp_rmb();
 	if (likely(!READ_ONCE(m->unsettled)))
 		return true;
-	if (llist_add(&rq->ready, &m->settles))
-		queue_work(m->wq, &m->work);
+	add_work(m, &rq->ready, &m->settles);
 	return false;
 }
 
@@ -1022,6 +1032,8 @@ void metadata_destroy(struct metadata *m)
 {
 	unsigned int i;
 
+	/* Pairs with add_work(); not a grace period of milliseconds. */
+	synchronize_rcu_expedited();
 	cancel_delayed_work_sync(&m->mirror);
 	if (m->wq)
 		destroy_workqueue(m->wq);
