@@ -705,6 +705,18 @@ static unsigned int set_bits(unsigned long *map, unsigned int start,
 	return fresh;
 }
 
+/* Whether a record holds these active bits, if records are kept. */
+static bool is_durable(struct overlay *o, struct leaf *leaf, unsigned int bit,
+		       unsigned int n)
+{
+	unsigned long *bits;
+
+	if (!o->durable)
+		return true;
+	bits = READ_ONCE(leaf->durable);
+	return bits && find_next_zero_bit(bits, bit + n, bit) == bit + n;
+}
+
 /**
  * overlay_set_active_in - the view has written these blocks of one leaf
  * @o: the overlay
@@ -714,18 +726,20 @@ static unsigned int set_bits(unsigned long *map, unsigned int start,
  *
  * Any context. The data is in active.
  *
- * Return: true if a bit was set that was not set before.
+ * Return: true if a bit was set that was not set before; or, if the overlay is
+ * durable, that no record holds. Who had set it may not have said so yet.
  */
 bool overlay_set_active_in(struct overlay *o, struct leaf *leaf,
 			   sector_t sector, unsigned int n)
 {
 	unsigned int at = sector & (STRETCH_SECTORS - 1), fresh;
 
-	fresh = set_bits(leaf->active, at >> o->block_shift,
-			 n >> o->block_shift);
+	at >>= o->block_shift;
+	n >>= o->block_shift;
+	fresh = set_bits(leaf->active, at, n);
 	if (fresh)
 		atomic64_add((u64)fresh << o->block_shift, &o->active);
-	return fresh;
+	return fresh || !is_durable(o, leaf, at, n);
 }
 
 /**
@@ -737,7 +751,7 @@ bool overlay_set_active_in(struct overlay *o, struct leaf *leaf,
  * Any context. The leaves were got with overlay_get() before the write left,
  * and the data is in active.
  *
- * Return: true if a bit was set that was not set before.
+ * Return: as overlay_set_active_in().
  */
 bool overlay_set_active(struct overlay *o, sector_t sector, unsigned int n)
 {

@@ -708,6 +708,28 @@ static void clear_ends_what_was_lost(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, overlay_export(&b->o, 0, active, saved));
 }
 
+/* Two writes of one block: whichever is flushed first finds it unrecorded. */
+static void bits_are_news_until_recorded(struct kunit *test)
+{
+	u64 active[OVERLAY_ACTIVE_WORDS] = { };
+	struct bench *b = test->priv;
+	unsigned int n = min(STRETCH_SECTORS, b->sectors);
+	unsigned int block = 1 << b->o.block_shift;
+
+	b->o.durable = true;
+	KUNIT_ASSERT_EQ(test, overlay_get_range(&b->o, 0, n, GFP_KERNEL), 0);
+	KUNIT_EXPECT_TRUE(test, overlay_set_active(&b->o, 0, block));
+	KUNIT_EXPECT_TRUE(test, overlay_set_active(&b->o, 0, block));
+	KUNIT_ASSERT_TRUE(test, overlay_export_active(&b->o, 0, active));
+	overlay_keep_active(&b->o, 0, active);
+	KUNIT_EXPECT_FALSE(test, overlay_set_active(&b->o, 0, block));
+	if (n > block)
+		KUNIT_EXPECT_TRUE(test, overlay_set_active(&b->o, 0, n));
+	KUNIT_EXPECT_EQ(test, atomic64_read(&b->o.active), n);
+	b->o.durable = false;
+	KUNIT_EXPECT_FALSE(test, overlay_set_active(&b->o, 0, n));
+}
+
 static struct kunit_case overlay_cases[] = {
 	KUNIT_CASE_PARAM(new_overlay_is_empty, geometry_gen_params),
 	KUNIT_CASE_PARAM(configure_checks_the_block, geometry_gen_params),
@@ -738,6 +760,7 @@ static struct kunit_case overlay_cases[] = {
 	KUNIT_CASE_PARAM(memory_is_accounted, geometry_gen_params),
 	KUNIT_CASE(large_devices_have_no_aliases),
 	KUNIT_CASE_PARAM(clear_ends_what_was_lost, geometry_gen_params),
+	KUNIT_CASE_PARAM(bits_are_news_until_recorded, geometry_gen_params),
 	{}
 };
 
