@@ -943,10 +943,14 @@ int metadata_clear_leaves(struct metadata *m, struct leaf **leaves,
 		d->flags = 0;
 	}
 	r = super_refresh(m);
-	if (!r)
+	if (!r) {
 		r = blkdev_issue_flush(m->pair->secondary);
-	if (!r)
-		r = batch_write(m);
+		if (r)
+			pair_record_error(m->pair, ERROR_COMMIT, r,
+					  (sector_t)indexes[0] << STRETCH_SHIFT);
+		else
+			r = batch_write(m);
+	}
 	/* Durable before in memory: then the view may write to secondary. */
 	for (i = 0; !r && i < n; i++)
 		overlay_clear_leaf(o, indexes[i], leaves[i]);
