@@ -92,7 +92,7 @@
  *  88	its epoch
  *  96	its stage
  * 100	its flags
- * 104	its members
+ * 104	members of the group with metadata, concerned or not
  * 108	zero
  * 112	uuid of the mapped device, ended by zeroes; none: all zero
  * 248	zero

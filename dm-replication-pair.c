@@ -1441,17 +1441,20 @@ static int flush_secondaries(struct pair **pairs, unsigned int n)
 static int make_durable(struct pair **pairs, unsigned int n,
 			enum transition action)
 {
-	unsigned int i, members = 0;
+	unsigned int i, members = 0, changing = 0;
 	int error = 0;
 	u64 id = 0;
 
-	for (i = 0; i < n; i++)
-		members += has_record(pairs[i]);
-	if (!members)
+	/* Also who is not concerned: judge() cannot tell it from who was. */
+	for (i = 0; i < n; i++) {
+		members += !!pairs[i]->metadata;
+		changing += has_record(pairs[i]);
+	}
+	if (!changing)
 		return 0;
 	if (action != ACTION_FAILOVER && action != ACTION_STOP)
 		error = flush_secondaries(pairs, n);
-	while (!error && members > 1 && !id)
+	while (!error && changing > 1 && !id)
 		id = get_random_u64();
 	for (i = 0; i < n && id && !error; i++)
 		if (has_record(pairs[i]))

@@ -619,7 +619,7 @@ void pair_set_stage(struct pair *pair, enum stage stage, enum stage route);
  * @prepared_epoch: what it leads to
  * @prepared_stage: likewise
  * @prepared_fenced: likewise
- * @prepared_members: how many pairs make it
+ * @prepared_members: how many pairs the group had, concerned or not
  */
 struct metadata_state {
 	enum stage stage;
