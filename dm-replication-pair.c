@@ -737,14 +737,22 @@ static void leave_metadata(struct pair *pair, enum stage stage)
 	metadata_close(pair->metadata);
 	pair->metadata = NULL;
 	pair->interrupted = false;
-	if (stage == STAGE_RUNNING || is_committing(pair)) {
+	if (stage == STAGE_RUNNING || is_committing(pair) || pair->in_doubt) {
 		WRITE_ONCE(pair->fenced, true);
+		pair->awaited = true;
 		DMINFO("%s: the view is removed in stage %s, its origin is fenced until it is back",
 		       pair->name, stage_names[stage]);
 	}
 	WRITE_ONCE(pair->in_doubt, false);
 	/* The leaves become stale, but what they describe is still needed. */
 	stop_reclaim(pair);
+}
+
+/* What the origin writes now no metadata will know. */
+static void note_open(struct pair *pair)
+{
+	if (pair->origin && !pair->fenced && !pair->metadata)
+		pair->was_open = true;
 }
 
 /* The view leaves: what only it knew is lost. */
@@ -775,6 +783,7 @@ static void leave_view(struct pair *pair)
 	cow_drop_held(pair);
 	pair->commit.to_commit = 0;
 	pair->view = NULL;
+	note_open(pair);
 	pair_undefer(pair);
 
 	/* Not from here on: it would discard what is no longer ours. */
@@ -889,6 +898,12 @@ static void apply_state(struct pair *pair, const struct metadata_state *s)
 		       pair->name, s->prepared_members);
 }
 
+static bool may_be_running(const struct metadata_state *s)
+{
+	return s->stage == STAGE_RUNNING ||
+	       (s->prepared && s->prepared_stage == STAGE_RUNNING);
+}
+
 /* The view was here before. */
 static int find_state(struct pair *pair, struct replication *r)
 {
@@ -903,7 +918,7 @@ static int find_state(struct pair *pair, struct replication *r)
 		s.fenced = false;
 		s.prepared = 0;
 		DMINFO("%s: its origin has rejoined", pair->name);
-	} else if (s.stage == STAGE_RUNNING && pair->origin && !pair->fenced) {
+	} else if (pair->was_open && may_be_running(&s)) {
 		s.stage = STAGE_INVALID;
 		s.prepared = 0;
 		DMERR("%s: its origin was open before the view was found: the view is invalid",
@@ -938,6 +953,8 @@ static int take_metadata(struct pair *pair, struct replication *r)
 		return error;
 	}
 	pair->rejoined = false;
+	pair->awaited = false;
+	pair->was_open = false;
 	return 0;
 }
 
@@ -1011,6 +1028,7 @@ static void take_origin(struct pair *pair, struct replication *r)
 		WRITE_ONCE(pair->fenced, true);
 	pair->origin = r;
 	pair->origin_lost = false;
+	note_open(pair);
 }
 
 static void lock_two_groups(struct group *a, struct group *b)
@@ -1729,28 +1747,42 @@ void pair_resume(struct replication *r)
 	mutex_unlock(&r->pair->mutex);
 }
 
+/* Return: why the fence must stay, or NULL. */
+static const char *why_not_rejoin(struct pair *pair)
+{
+	enum stage stage = READ_ONCE(pair->stage);
+
+	if (pair->view && (is_committing(pair) || stage == STAGE_DONE))
+		return "the view is the disk; remove it first";
+	if (pair->in_doubt)
+		return "the last transition of its group is open; load all its members";
+	if (pair->awaited && !pair->view)
+		return "its view will be found where it was; load it, or remove the origin to give it up";
+	return NULL;
+}
+
 /**
  * pair_rejoin - lift the fence
  * @r: the origin that got the message
  *
  * May sleep.
  *
- * Return: 0, or -EBUSY while a promoted view is there.
+ * Return: 0, or -EBUSY while a promoted view is there, or a view is awaited.
  */
 int pair_rejoin(struct replication *r)
 {
 	struct pair *pair = r->pair;
+	const char *why;
 	int error;
 
 	mutex_lock(&pair->mutex);
 	error = check_live(r);
 	if (error)
 		goto out;
-	if (pair->view && (pair->stage == STAGE_FAILOVER ||
-			   pair->stage == STAGE_FAILOVER_FAILED ||
-			   pair->stage == STAGE_DONE)) {
-		DMERR("%s: cannot rejoin in stage %s: the view is the disk; remove it first",
-		      pair->name, stage_names[pair->stage]);
+	why = why_not_rejoin(pair);
+	if (why) {
+		DMERR("%s: cannot rejoin in stage %s: %s", pair->name,
+		      stage_names[pair->stage], why);
 		error = -EBUSY;
 		goto out;
 	}
@@ -1761,6 +1793,7 @@ int pair_rejoin(struct replication *r)
 	/* The cache is older than what a failover has written below it. */
 	forget_cache(pair->origin);
 	WRITE_ONCE(pair->fenced, false);
+	note_open(pair);
 	follow_up(pair);
 out:
 	mutex_unlock(&pair->mutex);

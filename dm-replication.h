@@ -383,6 +383,8 @@ struct first_error {
  * @overlay: the two sets
  * @metadata: the same on a disk, or NULL (changes while nothing is admitted)
  * @rejoined: the fence was lifted while no view was there
+ * @awaited: the view has left, and will be found again in its stage
+ * @was_open: the origin could write while the metadata was not there
  * @in_doubt: whether its group has completed a transition is not known yet
  * @interrupted: found in a failover, which goes on when the view is resumed
  * @buckets: tracked reads, waiting writes, captures
@@ -454,6 +456,8 @@ struct pair {
 	struct overlay overlay;
 	struct metadata *metadata;
 	bool rejoined;
+	bool awaited;
+	bool was_open;
 	bool in_doubt;
 	bool interrupted;
 	struct bucket buckets[NR_BUCKETS];
