@@ -1021,10 +1021,19 @@ static int take_view(struct pair *pair, struct replication *r)
 	return 0;
 }
 
+/* The metadata knows what the origin may; its line says what holds without. */
+static bool knows_fence(struct pair *pair)
+{
+	enum stage stage = READ_ONCE(pair->stage);
+
+	return pair->metadata && !pair->in_doubt && !is_committing(pair) &&
+	       stage != STAGE_DONE;
+}
+
 static void take_origin(struct pair *pair, struct replication *r)
 {
 	pair->secondary = r->secondary->bdev;
-	if (pair->origin != r && r->fenced)
+	if (pair->origin != r && r->fenced && !knows_fence(pair))
 		WRITE_ONCE(pair->fenced, true);
 	pair->origin = r;
 	pair->origin_lost = false;
