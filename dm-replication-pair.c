@@ -604,6 +604,10 @@ static int check_reload(struct replication *r, struct replication *old)
 		r->ti->error = "With metadata the secondary device, or replica, cannot change; remove the device first";
 		return -EBUSY;
 	}
+	if (!same_devices(r, old) && r->is_view && r->metadata) {
+		r->ti->error = "A view with metadata cannot change its devices; remove it first";
+		return -EBUSY;
+	}
 	if (!same_devices(r, old) &&
 	    (old->pair->starting || !is_at_rest(READ_ONCE(old->pair->stage)))) {
 		r->ti->error = "Devices, blocks, length change only in stage none, done or stopped";
