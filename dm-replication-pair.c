@@ -876,6 +876,15 @@ static void join_group(struct pair *pair, struct group *g)
 	list_add_tail(&pair->group_list, &member->group_list);
 }
 
+/* And wait for what the origin had under way: it would land behind it. */
+static void raise_fence(struct pair *pair)
+{
+	WRITE_ONCE(pair->fenced, true);
+	pair_defer(pair);
+	pair_drain_forever(pair);
+	pair_undefer(pair);
+}
+
 /* The stage that the superblock names becomes the pair's. */
 static void apply_state(struct pair *pair, const struct metadata_state *s)
 {
@@ -886,7 +895,7 @@ static void apply_state(struct pair *pair, const struct metadata_state *s)
 
 	WRITE_ONCE(pair->in_doubt, s->prepared);
 	if (fence)
-		WRITE_ONCE(pair->fenced, true);
+		raise_fence(pair);
 	pair->interrupted = stage == STAGE_FAILOVER;
 	if (pair->interrupted)
 		WRITE_ONCE(pair->commit.to_commit, atomic64_read(&o->active) +
