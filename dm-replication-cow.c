@@ -565,8 +565,8 @@ static void finish_capture(struct capture *c)
 	request_put_soon(owner);	/* last: the owner keeps the pair alive */
 }
 
-static void capture_failed(struct capture *c, enum error_class class,
-			   blk_status_t status)
+static void __capture_failed(struct capture *c, enum error_class class,
+			     blk_status_t status)
 {
 	if (class != ERROR_METADATA)	/* that is recorded already */
 		pair_record_error(c->owner->pair, class,
@@ -576,6 +576,17 @@ static void capture_failed(struct capture *c, enum error_class class,
 	finish_capture(c);
 }
 
+/* Before its record could be asked for. */
+static void capture_failed(struct capture *c, enum error_class class,
+			   blk_status_t status)
+{
+	struct metadata *m = c->owner->pair->metadata;
+
+	if (m)
+		metadata_dont_expect(m);
+	__capture_failed(c, class, status);
+}
+
 /* The record says that hidden has the pages. */
 static void capture_recorded(struct metadata_save *save, blk_status_t status,
 			     enum error_class class)
@@ -583,7 +594,7 @@ static void capture_recorded(struct metadata_save *save, blk_status_t status,
 	struct capture *c = container_of(save, struct capture, save);
 
 	if (status) {
-		capture_failed(c, class, status);
+		__capture_failed(c, class, status);
 		return;
 	}
 	publish(c, false);
@@ -756,6 +767,8 @@ static int start_capture(struct repl_request *rq, struct leaf *leaf,
 	fill_bio(pair, bio, page_sector(index, page), &c->pages);
 	bio->bi_end_io = capture_read;
 	atomic_inc(&rq->pending);
+	if (pair->metadata)
+		metadata_expect(pair->metadata);
 	pair_note_newcomer(pair);
 	submit_bio_noacct(bio);
 	return n;

@@ -23,9 +23,9 @@
  * writing is done under the metadata's mutex, by its worker, by the commit's
  * or by a transition. Records carry the epoch: one superblock voids them all.
  *
- * An origin's first write: read secondary, write hidden; then the worker, for
- * all captures that have come so far: flush hidden, write their records,
- * durably, set the saved bits, let the origin writes go. So no origin write
+ * An origin's first write: read secondary, write hidden; then the worker, when
+ * all captures have come that have begun, or many have: flush hidden, write their
+ * records, durably, set the saved bits, let the origin writes go. So no origin write
  * reaches secondary before a record says where its old data is, and no record
  * says so before hidden has it. A record that is written for a capture holds
  * the active bits that were durable before, not those in memory: their data
@@ -57,6 +57,7 @@
  * before everything else.
  */
 
+#define MAX_SAVES	32	/* so many do not wait for others that are coming */
 #define SCAN_PAGES	256	/* read at once */
 #define GROUP_SHIFT	12	/* stretches per bit of @dirty_groups */
 #define MIRROR_DELAY	HZ	/* until both superblocks say the same */
@@ -200,7 +201,8 @@ static int send_super(struct metadata *m, const struct metadata_state *s,
 	r = transfer(m->bdev, REQ_OP_WRITE | REQ_SYNC | REQ_META | REQ_FUA,
 		     slot * DMREPL_SUPER_STEP, m->super, m->unit);
 	/* Of two of which one is bad, the good one is not left for it. */
-	m->skip = r && slot != m->newest;
+	if (slot != m->newest || r)
+		m->skip = r && slot != m->newest;
 	if (!r)
 		m->newest = slot;
 	return r;
@@ -224,19 +226,6 @@ int super_write(struct metadata *m, const struct metadata_state *s)
 		m->state = *s;
 	mod_delayed_work(m->wq, &m->mirror, MIRROR_DELAY);
 	return note_result(m, r, 0);
-}
-
-/*
- * Have the worker serve a list. It may run already, take what was added, and end
- * it, which may be all that kept the view: destroy() waits for the lock here.
- */
-static void add_work(struct metadata *m, struct llist_node *node,
-		     struct llist_head *list)
-{
-	rcu_read_lock();
-	if (llist_add(node, list))
-		queue_work(m->wq, &m->work);
-	rcu_read_unlock();
 }
 
 /**
@@ -660,16 +649,83 @@ static struct llist_node *save_some(struct metadata *m,
 	return node;
 }
 
+/*
+ * Have the worker serve a list. It may run already, take what was added, and end
+ * it, which may be all that kept the view: metadata_destroy() waits for the lock here.
+ */
+static void add_work(struct metadata *m, struct llist_node *node,
+		     struct llist_head *list)
+{
+	rcu_read_lock();
+	if (llist_add(node, list))
+		queue_work(m->wq, &m->work);
+	rcu_read_unlock();
+}
+
+/* Whether records are to be written now, or others will be asked for at once. */
+static bool saves_are_due(struct metadata *m)
+{
+	return !atomic_read(&m->coming) ||
+	       atomic_read(&m->waiting) >= MAX_SAVES;
+}
+
+/* Return: the captures that are in hidden, the oldest first. */
+static struct llist_node *take_saves(struct metadata *m)
+{
+	struct llist_node *nodes, *node;
+	int n = 0;
+
+	nodes = llist_reverse_order(llist_del_all(&m->saves));
+	llist_for_each(node, nodes)
+		n++;
+	atomic_sub(n, &m->waiting);
+	return nodes;
+}
+
+/**
+ * metadata_expect - a capture begins that will come to metadata_save()
+ * @m: the metadata
+ *
+ * Any context. Records of those that have come wait for it, so that one flush of
+ * hidden and one round of records do for all. It must depend on none of them.
+ */
+void metadata_expect(struct metadata *m)
+{
+	atomic_inc(&m->coming);
+}
+
+/**
+ * metadata_dont_expect - it has failed, and will not come
+ * @m: the metadata
+ *
+ * Any context. The capture's owner is still counted.
+ */
+void metadata_dont_expect(struct metadata *m)
+{
+	if (atomic_dec_and_test(&m->coming))
+		queue_work(m->wq, &m->work);
+}
+
 /**
  * metadata_save - have the record written of pages that are in hidden
- * @m: the metadata
+ * @m: the metadata, told of it by metadata_expect()
  * @save: which; its done is called by the worker
  *
  * Any context.
  */
 void metadata_save(struct metadata *m, struct metadata_save *save)
 {
-	add_work(m, &save->node, &m->saves);
+	bool full, last;
+
+	/* As in add_work(). */
+	rcu_read_lock();
+	full = atomic_inc_return(&m->waiting) == MAX_SAVES;
+	llist_add(&save->node, &m->saves);
+	/* Added before it is counted off: who counts off the last finds all. */
+	last = atomic_dec_and_test(&m->coming);
+	if (full || last)
+		queue_work(m->wq, &m->work);
+	rcu_read_unlock();
 }
 
 /*
@@ -893,7 +949,7 @@ static void do_metadata(struct work_struct *work)
 	struct llist_node *saves, *flushes, *settles;
 
 	for (;;) {
-		saves = llist_reverse_order(llist_del_all(&m->saves));
+		saves = saves_are_due(m) ? take_saves(m) : NULL;
 		flushes = llist_del_all(&m->flushes);
 		settles = llist_del_all(&m->settles);
 		if (!saves && !flushes && !settles)

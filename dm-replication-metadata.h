@@ -71,6 +71,8 @@ struct metadata_ops {
  * @written: the last of them has ended
  * @dirty: (view) stretches whose active bits are not all durable
  * @dirty_groups: (view) groups of stretches with a bit in @dirty
+ * @coming: (view) captures that have begun, and will be among @saves
+ * @waiting: (view) how many are among @saves, or are just being added
  * @saves: (view) captures in hidden whose records are to be written
  * @flushes: (view) requests that wait for active bits to be durable
  * @settles: (view) origin writes that wait for @unsettled to end
@@ -106,6 +108,8 @@ struct metadata {
 	struct completion written;
 	unsigned long *dirty;
 	unsigned long *dirty_groups;
+	atomic_t coming;
+	atomic_t waiting;
 	struct llist_head saves;
 	struct llist_head flushes;
 	struct llist_head settles;

@@ -662,6 +662,8 @@ int metadata_check(struct replication *r, char **error);
 struct metadata *metadata_open(struct pair *pair, struct replication *r,
 			       bool *found);
 void metadata_close(struct metadata *m);
+void metadata_expect(struct metadata *m);
+void metadata_dont_expect(struct metadata *m);
 void metadata_save(struct metadata *m, struct metadata_save *save);
 void metadata_mark(struct metadata *m, sector_t sector, unsigned int n);
 void metadata_sync(struct metadata *m, struct repl_request *rq);
