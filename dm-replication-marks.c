@@ -85,6 +85,7 @@
  * @lying: what is hot is not durable
  * @cleaning: a batch's cold records are to be exact (under the mutex)
  * @closing: the cleaner is to end
+ * @damaged: (load) a record was; until it is written it counts as dirty
  * @run: (load) the first of some neighbouring stretches without records
  * @run_end: (load) behind the last of them
  * @waiting: writes that wait for a mark
@@ -104,6 +105,7 @@ struct marks {
 	bool lying;
 	bool cleaning;
 	bool closing;
+	bool damaged;
 	unsigned long run;
 	unsigned long run_end;
 	struct llist_head waiting;
@@ -142,10 +144,11 @@ static void fill(struct metadata *m, unsigned long index,
 		d->active[i] = cpu_to_le64(words[i]);
 }
 
+typedef void (*written_fn)(struct marks *mk, unsigned long index,
+			   struct dmrepl_record *d);
+
 /* Call a function for each record that the batch has written. */
-static void for_each_written(struct marks *mk,
-			     void (*fn)(struct marks *mk, unsigned long index,
-					struct dmrepl_record *d))
+static void for_each_written(struct marks *mk, written_fn fn)
 {
 	unsigned int per_unit = mk->m->unit / DMREPL_SECTOR, i, j;
 	struct dmrepl_record *d;
@@ -552,6 +555,7 @@ static int lose(struct metadata *m, unsigned long index, char *why)
 	DMERR("%s: record %lu of the metadata %s: sectors %llu to %llu count as dirty",
 	      m->pair->name, index, why, (u64)sector, (u64)end - 1);
 	pair_record_error(m->pair, ERROR_METADATA, -EILSEQ, sector);
+	mk->damaged = true;
 	set_bit(index, mk->loose);
 	dirty_mark(&mk->p->dirty, sector, end - sector);
 	return 0;
@@ -729,7 +733,7 @@ static int write_last(struct marks *mk)
 	int r = 0;
 
 	s.clean = true;
-	if (dirty_count(&mk->p->dirty)) {
+	if (dirty_count(&mk->p->dirty) || mk->damaged) {
 		r = clean_all(mk);
 	} else {
 		s.epoch++;		/* voids them all */

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --smp 2 --mem 768 --timeout 300
+# vm: --smp 2 --mem 768 --timeout 600
 #
 # A primary's feature metadata: after a crash, and after a removal, all that the
 # replica may lack is dirty, and little more. Crashes at every request are
@@ -19,7 +19,7 @@ make_disks()
 {
 	local name
 
-	two_faulty $mib || return
+	two_faulty $mib cache_size=8 || return
 	for name in local replica; do
 		null_disk "copy-$name" $mib && COPY[$name]=$DISK || return
 	done
@@ -140,10 +140,16 @@ byte()
 	blockdev --flushbufs "${RAW_DISK[$META]}"
 }
 
+# no_cleaning: until local is mended. The cleaner waits for its flush.
+no_cleaning()
+{
+	break_disk local hold-flushes
+}
+
 # cleaned TEXT MARKS: the cleaner leaves these.
 cleaned()
 {
-	wait_until 20 marks_are "$2"
+	wait_until 40 marks_are "$2"
 	is "$(marks)" "$2" "$1"
 }
 
@@ -161,12 +167,14 @@ crashed "$t" 0
 is "$(marks)" "" "$t: there is no mark"
 
 t="a write"
+no_cleaning
 works "$t" write $PRIMARY 0x21 $((1024 * 1024 + 4096)) 4k
 is "$(marks)" "2048+2048" "$t: its stretch is marked"
 is "$(pst dirty)" 0 "$t: nothing is dirty"
 crashed "$t" $STRETCH
 works "$t: another to two stretches" write $PRIMARY 0x22 $((3 * 1024 * 1024 - 512)) 1k
 is "$(marks)" "2048+2048 4096+2048 6144+2048" "$t: they are marked, too"
+mend local
 cleaned "$t: later, nobody has flushed, nothing is marked" ""
 crashed "$t, later" 0
 
@@ -186,10 +194,10 @@ cleaned "$t: after the resync nothing is marked" ""
 t="the metadata device makes wait"
 works "$t: a write before" write $PRIMARY 0x41 10m 4k
 break_metadata hold-writes
+works "$t: where a mark is, a write passes" write $PRIMARY 0x43 $((10 * 1024 * 1024 + 65536)) 4k
 begin one blkio write $PRIMARY 0x42 8m 4k
 wait_held "$META" 1
 begin two blkio write $PRIMARY 0x42 $((8 * 1024 * 1024 + 65536)) 4k
-works "$t: where a mark is, a write passes" write $PRIMARY 0x43 $((10 * 1024 * 1024 + 65536)) 4k
 sleep 1
 isnt "$(outcome one 0)" OK "$t: where none is, it waits"
 isnt "$(outcome two 0)" OK "$t: so does another one there"
@@ -214,6 +222,23 @@ mend local
 is "$(outcome one)" OK "$t: it ends"
 cleaned "$t: later, nothing is marked" ""
 
+t="the replica's cache"
+break_disk replica hold-flushes
+works "$t: a write" write $PRIMARY 0x53 15m 4k
+cleaned "$t: what is not flushed stays marked" "30720+8"
+sleep 4
+is "$(marks)" "30720+8" "$t: however long"
+mend replica
+cleaned "$t: it is flushed, and not marked" ""
+
+t="the cache of local"
+no_cleaning
+works "$t: a write" write $PRIMARY 0x54 15m 4k
+sleep 9
+is "$(marks)" "30720+2048" "$t: what is not flushed stays marked"
+mend local
+cleaned "$t: it is flushed, and not marked" ""
+
 t="the metadata device fails"
 pmsg clear_error
 klog_mark
@@ -223,23 +248,25 @@ is "$(pst error flags)" "metadata:-5 unsafe" "$t: status"
 like "$(klog_since)" 'marks cannot be written: after a crash send start_resync full' "$t: the log"
 works "$t: another" write $PRIMARY 0x62 14m 4k
 equal "$t: both are on the replica"
+no_cleaning
 mend_metadata
 comes_to "$t, mended: safe again, by itself" 15 "flags" ""
 crashed "$t, mended" "$DISK_SECTORS"
+mend local
 pmsg clear_error
 cleaned "$t, mended: later, nothing is marked" ""
-wait_until 20 cleaned_all
+wait_until 40 cleaned_all
 crashed "$t, later" 0
 
 t="start_resync full"
-pmsg set resync_rate_mib 2
+pmsg set resync_rate_mib 1
 works "$t" message p start_resync full
 crash
 ok $((DIRTY <= 8 * 2048)) "$t: after a crash it is not forgotten" || diag "$DIRTY"
 made_good "$t, crash"
 pmsg set resync_rate_mib 0
 comes_to "$t: it ends" 20 "dirty flags" "0"
-wait_until 20 cleaned_all
+wait_until 40 cleaned_all
 ok $? "$t: later, nothing is marked"
 crashed "$t, later" 0
 
@@ -269,7 +296,7 @@ run_ok "$t: all is dirty" make_p metadata "/dev/mapper/$META" autostart
 crashed "$t" "$DISK_SECTORS"
 works "$t: a write" write $PRIMARY 0x81 3m 64k
 resynced "$t"
-wait_until 20 cleaned_all
+wait_until 40 cleaned_all
 ok $? "$t: after its resync nothing is marked"
 crashed "$t, copied" 0
 
@@ -327,9 +354,11 @@ works "$t: a write" write $PRIMARY 0x91 5m 64k
 breaks "$t"
 works "$t: another" write $PRIMARY 0x92 6m 4k
 cleaned "$t: exact" "10240+128 12288+8"
+no_cleaning
 works "$t: one beside them" write $PRIMARY 0x93 7m 4k
 is "$(marks)" "10240+2048 12288+2048 14336+2048" "$t: nothing is lost of the others"
 crashed "$t" $((3 * 2048))
+mend local
 cleaned "$t: exact again" "10240+128 12288+8 14336+8"
 crashed "$t, exact" 144
 mend replica

@@ -143,6 +143,7 @@ fault_line()
 	writes) echo "$first $count flakey $raw $first 0 100 1 error_writes" ;;
 	hold-reads) echo "$first $count delay $raw $first 60000 $raw $first 0" ;;
 	hold-writes) echo "$first $count delay $raw $first 0 $raw $first 60000" ;;
+	hold-flushes) echo "$first $count delay $raw $first 0 $raw $first 0 $raw $first 60000" ;;
 	hold-data) echo "$first $count delay $raw $first 0 $raw $first 60000 $raw $first 0" ;;
 	late-reads) echo "$first $count delay $bad $first 60000 $raw $first 0" ;;
 	late-writes) echo "$first $count delay $raw $first 0 $bad $first 60000" ;;
@@ -154,6 +155,7 @@ fault_line()
 #   all, reads, writes		fail at once
 #   hold-reads, hold-writes	wait for a minute, or until the disk is mended
 #   hold-data			the same for writes, but flushes pass
+#   hold-flushes		the same for flushes alone
 #   late-reads, late-writes	wait likewise, and then fail
 break_disk()
 {
