@@ -11,8 +11,8 @@
  *	8192	record 0, record 1, ...				512 bytes each
  *
  * Record N describes the stretch of 1 MiB that begins at byte N MiB of active,
- * hidden and secondary, or of local and replica. There is one for each stretch, the last may be short.
- * What lies between is zero.
+ * hidden and secondary, or of local and replica. There is one for each stretch,
+ * the last may be short. What lies between is zero.
  *
  * A superblock and a record are one sector of 512 bytes each, and stand for
  * themselves: a disk writes a sector as a whole or not at all, so no write,

@@ -40,8 +40,9 @@
  * holding nothing, until a forward is freed.
  *
  * While the replica is broken, and outside stage running, a write takes its
- * range, waits for a durable mark likewise, is marked dirty, and is remapped to local: no copy, no forward. It
- * takes its range since a copy of the resync may be under way there.
+ * range, waits for a durable mark likewise, is marked dirty, and is remapped to
+ * local: no copy, no forward. It takes its range since a copy of the resync may be
+ * under way there.
  *
  * DOC: the replica breaks
  *
