@@ -416,6 +416,13 @@ static unsigned int largest_block(struct replication *r)
 	}
 	if (r->local)
 		block = max(block, bdev_logical_block_size(r->local->bdev));
+	/*
+	 * Between the two a view raises its own block to the larger one (see
+	 * replication_io_hints()). A primary's guest keeps the disk it had, so
+	 * its requests may be smaller than that.
+	 */
+	if (r->is_primary)
+		return block < COW_PAGE_BYTES ? SECTOR_SIZE : COW_PAGE_BYTES;
 	return block > SECTOR_SIZE ? COW_PAGE_BYTES : SECTOR_SIZE;
 }
 
