@@ -414,6 +414,18 @@ static void settle(struct primary *p, unsigned long covers)
 	queue_work(p->wq, &p->settle_work);
 }
 
+/*
+ * Not the status alone: a namespace of NVMe that is gone answers NOTSUPP to all,
+ * and a disk of SCSI answers TARGET to a command that it does not know.
+ */
+static bool is_unsupported(struct bio *bio)
+{
+	return (bio_op(bio) == REQ_OP_DISCARD ||
+		bio_op(bio) == REQ_OP_WRITE_ZEROES) &&
+	       (bio->bi_status == BLK_STS_NOTSUPP ||
+		bio->bi_status == BLK_STS_TARGET);
+}
+
 static void replica_ended(struct bio *bio)
 {
 	struct forward *fw = container_of(bio, struct forward, bio);
@@ -425,7 +437,7 @@ static void replica_ended(struct bio *bio)
 
 	/* Whoever waits for the last forward may free the pair at once. */
 	rcu_read_lock();
-	if (status == BLK_STS_NOTSUPP)
+	if (is_unsupported(bio))
 		fw->unsupported = true;
 	else if (status && !abandoned)
 		replica_break(p, blk_status_to_errno(status), fw->leg.sector);

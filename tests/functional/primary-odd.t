@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # vm: --smp 2 --mem 768 --timeout 200
 #
-# A primary over odd disks: blocks of 2 KiB.
+# A primary over odd disks: blocks of 2 KiB, a namespace that goes and comes
+# back.
 
 # shellcheck source=tests/lib/guest.sh
 . "$(dirname "$0")/../lib/guest.sh"
@@ -35,6 +36,82 @@ works "$t: start" message p start
 resynced "$t: after a stop"
 works "$t: remove" remove p
 null_gone coarse
+
+# --- a namespace of NVMe over TCP ------------------------------------------------------
+
+nvmet=/sys/kernel/config/nvmet
+namespace_comes()
+{
+	mkdir "$nvmet/subsystems/s/namespaces/1" &&
+		echo "$1" >"$nvmet/subsystems/s/namespaces/1/device_path" &&
+		echo 1 >"$nvmet/subsystems/s/namespaces/1/enable"
+}
+
+# Every request is answered "invalid namespace", which is no error of a path.
+namespace_goes()
+{
+	rmdir "$nvmet/subsystems/s/namespaces/1"
+}
+
+# serve DEVICE: it is a namespace, and a disk here: DISK.
+serve()
+{
+	local port=$nvmet/ports/1
+
+	ip link set lo up
+	modprobe -a nvmet-tcp nvme-tcp || return
+	mkdir "$nvmet/subsystems/s" "$port" || return
+	echo 1 >"$nvmet/subsystems/s/attr_allow_any_host"
+	namespace_comes "$1" || return
+	echo 127.0.0.1 >"$port/addr_traddr"
+	echo tcp >"$port/addr_trtype"
+	echo 4420 >"$port/addr_trsvcid"
+	echo ipv4 >"$port/addr_adrfam"
+	ln -s "$nvmet/subsystems/s" "$port/subsystems/" || return
+	echo "transport=tcp,traddr=127.0.0.1,trsvcid=4420,nqn=s,keep_alive_tmo=0" \
+		>/dev/nvme-fabrics || return
+	wait_until 20 test -b /dev/nvme0n1 || return
+	nvme-quiet /dev/nvme0
+	DISK=/dev/nvme0n1
+}
+
+unserve()
+{
+	echo 1 >/sys/class/nvme/nvme0/delete_controller
+	rm "$nvmet/ports/1/subsystems/s"
+	namespace_goes
+	rmdir "$nvmet/ports/1" "$nvmet/subsystems/s"
+}
+
+t="a namespace"
+null_disk served 16 discard=1 || bail "null_disk"
+served=$DISK
+serve "$served" || bail "no NVMe over TCP"
+over "$DISK" "$served"
+
+for what in write flush; do
+	t="a namespace is gone at a $what"
+	works "$t: an unsettled write" write $PRIMARY 0x31 1m 64k
+	namespace_goes
+	case $what in
+	write) works "$t: it succeeds" write $PRIMARY 0x32 2m 64k ;;
+	flush) works "$t: it succeeds" flush $PRIMARY ;;
+	esac
+	breaks "$t"
+	is "$(error_of_p | cut -d " " -f 1-2)" "-95 forward" "$t: get_error says EOPNOTSUPP"
+	if [ $what = write ]; then
+		comes_to "$t: both are dirty" 5 dirty 256
+	else
+		comes_to "$t: what was unsettled is dirty" 5 dirty 128
+	fi
+	namespace_comes "$served"
+	ok $? "$t: it is back"
+	resynced "$t"
+	works "$t: the error is forgotten" message p clear_error
+done
+works "$t: remove" remove p
+unserve
+null_gone served
 
 run_ok "nothing is left behind" rmmod dm_repl
 plan_end
