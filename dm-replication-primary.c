@@ -249,7 +249,9 @@ static unsigned int write_max(struct replication *r, struct bio *bio)
 	if (bio_op(bio) == REQ_OP_DISCARD) {
 		grain = max(bdev_discard_granularity(r->local->bdev),
 			    bdev_discard_granularity(r->secondary->bdev));
-		max = max(max, grain >> SECTOR_SHIFT);
+		grain = max(grain >> SECTOR_SHIFT, 1U);
+		/* No chunk across a border: nobody would discard it. */
+		max = max(rounddown(max, grain), grain);
 	}
 	return max - sector_div(sector, max);
 }

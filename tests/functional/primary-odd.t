@@ -3,7 +3,7 @@
 # vm: --smp 2 --mem 768 --timeout 200
 #
 # A primary over odd disks: blocks of 2 KiB, a namespace that goes and comes
-# back.
+# back, chunks of 192 KiB, a disk that refuses what it has offered.
 
 # shellcheck source=tests/lib/guest.sh
 . "$(dirname "$0")/../lib/guest.sh"
@@ -112,6 +112,33 @@ done
 works "$t: remove" remove p
 unserve
 null_gone served
+
+# --- a disk of SCSI: chunks, and refused discards ---------------------------------------
+
+t="chunks of 192 KiB"
+modprobe -a sd_mod || bail "no sd_mod"
+modprobe scsi_debug dev_size_mb=16 lbpu=1 lbpws=0 lbpws10=0 unmap_granularity=384 || bail "no scsi_debug"
+for disk in /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*:*/block/*; do
+	scsi=/dev/${disk##*/}
+done
+wait_until 20 test -b "$scsi" || bail "no disk of SCSI"
+stamp "$scsi" 0x99 0 16m
+over "$scsi"
+works "$t: write" write $PRIMARY 0x41 0 4m
+works "$t: discard over a border of 1 MiB" discard $PRIMARY 0 3m
+on "$scsi" 0 0 3m "$t: no chunk is lost"
+is "$(pst dirty flags)" "0" "$t: nothing is dirty"
+
+t="a refused discard"
+works "$t: write" write $PRIMARY 0x42 0 4m
+# It has no such command.
+echo writesame_16 >"$(echo /sys/class/scsi_disk/*/provisioning_mode)"
+works "$t: it succeeds" discard $PRIMARY 1920k 192k
+is "$(pst dirty flags)" "384" "$t: it is dirty, and breaks nothing"
+is "$(error_of_p)" none "$t: it is no error"
+resynced "$t"
+works "$t: remove" remove p
+rmmod scsi_debug
 
 run_ok "nothing is left behind" rmmod dm_repl
 plan_end
