@@ -524,12 +524,30 @@ void primary_tuned(struct pair *pair)
 	wake_up(&p->wait);
 }
 
+/* The copies of a resync that was paused may hang, and no late answer is due. */
+static int await_paused(struct primary *p, unsigned int ms)
+{
+	long left;
+
+	left = wait_event_killable_timeout(p->wait,
+					   !READ_ONCE(p->resync.running),
+					   msecs_to_jiffies(ms));
+	if (left <= 0) {
+		DMERR("%s: cannot start_resync: copies of the one before are still under way",
+		      p->pair->name);
+		return left ? -EINTR : -EBUSY;
+	}
+	/* Its last lines. */
+	flush_work(&p->resync.work);
+	return 0;
+}
+
 /**
  * primary_start_resync - the message
  * @pair: the pair, in stage running
  * @full: copy everything
  *
- * Sleeps for a while if the replica owes late answers.
+ * Sleeps for a while if the replica owes answers.
  *
  * Return: 0 or a negative errno, with a line in the log.
  */
@@ -538,6 +556,7 @@ int primary_start_resync(struct pair *pair, bool full)
 	struct primary *p = pair->primary;
 	unsigned int ms = pair->tunables.checkpoint_timeout_ms;
 	long left = 1;
+	int error;
 
 	if (READ_ONCE(p->dirty.broken)) {
 		left = wait_event_killable_timeout(p->wait,
@@ -550,8 +569,9 @@ int primary_start_resync(struct pair *pair, bool full)
 		      pair->name);
 		return -EBUSY;
 	}
-	/* The last lines of the one before. */
-	flush_work(&p->resync.work);
+	error = await_paused(p, ms);
+	if (error)
+		return error;
 	if (full)
 		dirty_mark_all(&p->dirty);
 	if (full && p->marks)

@@ -106,6 +106,7 @@ struct copy {
  * @on: wanted, and not at its end yet
  * @paused: ended by pause_resync or by an error of local
  * @suspended: between presuspend and resume: start no new copy
+ * @running: the worker has not come to its end
  * @flush_done: the last flush of our own has ended
  * @nr_active: copies in flight that are not abandoned
  * @done: sectors copied
@@ -121,6 +122,7 @@ struct resync {
 	bool on;
 	bool paused;
 	bool suspended;
+	bool running;
 	bool flush_done;
 	atomic_t nr_active;
 	atomic64_t done;

@@ -261,6 +261,8 @@ static void do_resync(struct work_struct *work)
 		pace(p, n);
 	}
 	wait_event_idle(p->wait, !atomic_read(&p->resync.nr_active));
+	WRITE_ONCE(p->resync.running, false);
+	wake_up(&p->wait);
 }
 
 /**
@@ -276,6 +278,7 @@ void resync_start(struct primary *p)
 	rs->pace_from = jiffies;
 	rs->paced = 0;
 	WRITE_ONCE(rs->paused, false);
+	WRITE_ONCE(rs->running, true);
 	WRITE_ONCE(rs->on, true);
 	queue_work(p->pair->commit_wq, &rs->work);
 }

@@ -87,6 +87,21 @@ mend replica
 late_gone "$t"
 in_peace "$t"
 
+t="resync after a pause whose copies are not answered"
+pmsg set replica_timeout_ms 0
+break_disk replica hold-writes
+works "$t: start_resync full" message p start_resync full
+wait_held replica 1
+works "$t: pause_resync" message p pause_resync
+begin again dmsetup message p 0 start_resync
+is "$(outcome again 9)" "Device or resource busy" "$t: it is refused in time" ||
+	mend replica
+works "$t: stop is obeyed" message p stop
+mend replica
+late_gone "$t"
+works "$t: start" message p start
+in_peace "$t"
+
 # The replica's queue is full: who sends sleeps there.
 t="a replica that makes who sends sleep"
 works "remove" remove p
