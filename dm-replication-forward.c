@@ -572,14 +572,28 @@ bool replica_flush(struct primary *p)
  *---------------------------------------------------------------------------
  */
 
+static void __set_broken(struct primary *p)
+{
+	lockdep_assert_held(&p->lock);
+	dirty_break(&p->dirty);
+	p->breaks++;
+}
+
 static void set_broken(struct primary *p)
 {
 	unsigned long flags;
 
 	spin_lock_irqsave(&p->lock, flags);
-	dirty_break(&p->dirty);
-	p->breaks++;
+	__set_broken(p);
 	spin_unlock_irqrestore(&p->lock, flags);
+}
+
+/* It is broken: let the worker see to it, and tell. */
+static void broken_by(struct primary *p, int error, sector_t sector)
+{
+	WRITE_ONCE(p->tell, true);
+	pair_record_error(p->pair, ERROR_FORWARD, error, sector);
+	queue_work(p->wq, &p->break_work);
 }
 
 /**
@@ -593,9 +607,7 @@ static void set_broken(struct primary *p)
 void replica_break(struct primary *p, int error, sector_t sector)
 {
 	set_broken(p);
-	WRITE_ONCE(p->tell, true);
-	pair_record_error(p->pair, ERROR_FORWARD, error, sector);
-	queue_work(p->wq, &p->break_work);
+	broken_by(p, error, sector);
 }
 
 /* Return: false if there is none left. */
@@ -639,15 +651,21 @@ static bool abandon_one(struct primary *p)
 	return true;
 }
 
-static void do_break(struct work_struct *work)
+/*
+ * Return: false if there is no break that has not been seen to. Only until it is
+ * no one mends the replica, so that this is not done to a sound one.
+ */
+static bool serve_break(struct primary *p)
 {
-	struct primary *p = container_of(work, struct primary, break_work);
-	struct pair *pair = p->pair;
 	unsigned long breaks;
+	bool served;
 
 	spin_lock_irq(&p->lock);
 	breaks = p->breaks;
+	served = breaks == p->breaks_served;
 	spin_unlock_irq(&p->lock);
+	if (served)
+		return false;
 
 	WRITE_ONCE(p->resync.on, false);
 	while (abandon_one(p))
@@ -656,10 +674,20 @@ static void do_break(struct work_struct *work)
 	spin_lock_irq(&p->lock);
 	p->breaks_served = breaks;
 	spin_unlock_irq(&p->lock);
+	return true;
+}
 
-	/* Who waits for memory of forwards needs none now. */
-	pair_release_parked(pair);
-	wake_up(&p->wait);
+static void do_break(struct work_struct *work)
+{
+	struct primary *p = container_of(work, struct primary, break_work);
+	struct pair *pair = p->pair;
+
+	/* It may be queued twice for one run, as breaks and runs overlap. */
+	if (serve_break(p)) {
+		/* Who waits for memory of forwards needs none now. */
+		pair_release_parked(pair);
+		wake_up(&p->wait);
+	}
 	if (!xchg(&p->tell, false))
 		return;
 	DMERR_LIMIT("%s: the replica is broken: %llu sectors dirty, %u answers due",
@@ -708,22 +736,16 @@ static void do_settle(struct work_struct *work)
 	dirty_flushed(&p->dirty, READ_ONCE(p->settled));
 }
 
-/* The oldest leg; false if there is none. */
-static bool oldest_leg(struct primary *p, unsigned long *since,
-		       sector_t *sector)
+/* The oldest leg, or NULL. */
+static struct leg *oldest_leg(struct primary *p)
 {
 	struct leg *leg, *unsent;
 
-	spin_lock_irq(&p->lock);
+	lockdep_assert_held(&p->lock);
 	leg = list_first_entry_or_null(&p->sent, struct leg, list);
 	unsent = list_first_entry_or_null(&p->unsent, struct leg, list);
 	if (!leg || (unsent && time_before(unsent->since, leg->since)))
 		leg = unsent;
-	if (leg) {
-		*since = leg->since;
-		*sector = leg->sector;
-	}
-	spin_unlock_irq(&p->lock);
 	return leg;
 }
 
@@ -732,17 +754,27 @@ static void do_timeout(struct work_struct *work)
 	struct primary *p = container_of(to_delayed_work(work), struct primary,
 					 timeout_work);
 	unsigned int ms = READ_ONCE(p->pair->tunables.replica_timeout_ms);
-	unsigned long since, due;
-	sector_t sector;
+	sector_t sector = 0;
+	struct leg *leg;
+	long left = 1;
 
-	if (!ms || !oldest_leg(p, &since, &sector))
+	if (!ms)
 		return;
-	due = since + msecs_to_jiffies(ms);
-	if (time_before(jiffies, due))
-		queue_delayed_work(p->wq, &p->timeout_work,
-				   due - jiffies);
-	else
-		replica_break(p, -ETIMEDOUT, sector);
+	/* One hold: a leg that has been waited for is not yet another's. */
+	spin_lock_irq(&p->lock);
+	leg = oldest_leg(p);
+	if (leg) {
+		left = leg->since + msecs_to_jiffies(ms) - jiffies;
+		sector = leg->sector;
+	}
+	if (left <= 0)
+		__set_broken(p);
+	spin_unlock_irq(&p->lock);
+
+	if (left <= 0)
+		broken_by(p, -ETIMEDOUT, sector);
+	else if (leg)
+		queue_delayed_work(p->wq, &p->timeout_work, left);
 }
 
 /**

@@ -261,6 +261,9 @@ static void do_resync(struct work_struct *work)
 		pace(p, n);
 	}
 	wait_event_idle(p->wait, !atomic_read(&p->resync.nr_active));
+	/* A break may have come between the mend and resync_start(). */
+	if (READ_ONCE(p->dirty.broken))
+		WRITE_ONCE(p->resync.on, false);
 	WRITE_ONCE(p->resync.running, false);
 	wake_up(&p->wait);
 }
