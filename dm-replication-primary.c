@@ -431,6 +431,8 @@ void primary_leave(struct pair *pair)
 	pair_drain_forever(pair);
 	primary_await_late(pair);
 	wait_event_idle(p->wait, is_quiet(p));
+	/* An error may have come since: it is queued before its leg has ended. */
+	flush_work(&p->break_work);
 	dirty = dirty_count(&p->dirty);
 	if (p->marks)
 		marks_close(p);
