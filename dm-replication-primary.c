@@ -173,15 +173,14 @@ static int write_both(struct guest_io *gio, struct bio *bio, gfp_t gfp)
 	if (p->marks && !marks_pass(p->marks, rq))
 		return -EINPROGRESS;
 	fw = gio->forward;
+	/* While this request holds the pair; behind send_both() it may be gone. */
+	if (fw && dirty_wants_flush(&p->dirty))
+		replica_flush(p);
 	if (fw)
 		fw->leg.generation = dirty_begin(&p->dirty, rq->sector,
 						 rq->sectors);
-	if (fw && fw->leg.generation) {
-		r = send_both(fw);
-		if (dirty_wants_flush(&p->dirty))
-			replica_flush(p);
-		return r;
-	}
+	if (fw && fw->leg.generation)
+		return send_both(fw);
 	if (fw)
 		drop_forward(gio);
 	/* Marked before it leaves. */
