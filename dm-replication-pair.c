@@ -993,8 +993,10 @@ static int take_primary(struct pair *pair, struct replication *r)
 	if (error)
 		return error;
 	pair->secondary = r->secondary->bdev;
-	if (pair->view != r)
+	if (pair->view != r) {
 		pair->tunables = r->tunables;
+		primary_tuned(pair);
+	}
 	pair->view = r;
 	return 0;
 }

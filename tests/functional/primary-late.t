@@ -102,6 +102,18 @@ late_gone "$t"
 works "$t: start" message p start
 in_peace "$t"
 
+t="a shorter timeout by a reload"
+pmsg set replica_timeout_ms 60000
+works "$t: a write" write $PRIMARY 0x43 1m 64k
+tables "swap p $(primary_line in_sync replica_timeout_ms 500)"
+break_disk replica hold-writes
+begin write blkio write $PRIMARY 0x44 1m 64k
+is "$(outcome write 5)" OK "$t: a write without an answer ends"
+mend replica
+late_gone "$t"
+pmsg set replica_timeout_ms 700
+in_peace "$t"
+
 # The replica's queue is full: who sends sleeps there.
 t="a replica that makes who sends sleep"
 works "remove" remove p
