@@ -37,7 +37,8 @@
  *    and the replica has answered or been given up. Its status is local's.
  *
  * Memory that cannot be had is not waited for: the request parks, counted out,
- * holding nothing, until a forward is freed.
+ * holding nothing, until forwards are freed: any if there are few, else when
+ * they have a quarter less than they may have.
  *
  * While the replica is broken, and outside stage running, a write takes its
  * range, waits for a durable mark likewise, is marked dirty, and is remapped to
@@ -74,6 +75,7 @@
 
 #define FORWARD_PAGES	(STRETCH_SECTORS >> (PAGE_SHIFT - SECTOR_SHIFT))
 #define MAX_PAGES	(32U << (20 - PAGE_SHIFT))	/* in forwards: 32 MiB */
+#define LOW_PAGES	(MAX_PAGES / 4 * 3)	/* who found none is let go */
 
 /*
  *---------------------------------------------------------------------------
@@ -185,14 +187,14 @@ void forward_put(struct forward *fw)
 		return;
 	/* Whoever waits for the last one may free the pair at once. */
 	rcu_read_lock();
-	bio_for_each_segment_all(bv, &fw->bio, iter) {
+	bio_for_each_segment_all(bv, &fw->bio, iter)
 		mempool_free(bv->bv_page, &p->pages);
-		atomic_dec(&p->nr_pages);
-	}
+	atomic_sub(fw->cost, &p->nr_pages);
 	bio_put(&fw->bio);
 	/* Freed before the look; pairs with who is short. */
 	smp_mb();
-	if (READ_ONCE(p->short_of_memory)) {
+	if (READ_ONCE(p->short_of_memory) &&
+	    atomic_read(&p->nr_pages) <= LOW_PAGES) {
 		WRITE_ONCE(p->short_of_memory, false);
 		pair_release_parked(p->pair);
 	}
@@ -215,6 +217,8 @@ static struct forward *alloc_forward(struct primary *p, unsigned int nr_pages,
 	fw = container_of(bio, struct forward, bio);
 	memset(fw, 0, offsetof(struct forward, bio));
 	fw->primary = p;
+	fw->cost = max(nr_pages, 1U);
+	atomic_add(fw->cost, &p->nr_pages);
 	INIT_LIST_HEAD(&fw->leg.list);
 	atomic_set(&fw->refs, 1);
 	return fw;
@@ -228,8 +232,6 @@ static struct page *get_page_of(struct primary *p, gfp_t gfp)
 		page = alloc_page(gfp | __GFP_NOWARN);
 	if (!page)
 		page = mempool_alloc(&p->pages, GFP_NOWAIT | __GFP_NOWARN);
-	if (page)
-		atomic_inc(&p->nr_pages);
 	return page;
 }
 
@@ -260,6 +262,23 @@ static struct forward *new_flush(struct primary *p)
 	return alloc_forward(p, 0, REQ_OP_WRITE | REQ_SYNC | REQ_PREFLUSH);
 }
 
+/*
+ * Once somebody has found no room there is none for newcomers either until a
+ * quarter is free. So those who wait are let go in batches, in their order,
+ * and small ones do not keep a large one out. One forward there always is
+ * room for.
+ */
+static bool has_room(struct primary *p, unsigned int nr_pages)
+{
+	unsigned int used = atomic_read(&p->nr_pages);
+
+	if (!used)
+		return true;
+	if (READ_ONCE(p->short_of_memory) && used > LOW_PAGES)
+		return false;
+	return used + max(nr_pages, 1U) <= MAX_PAGES;
+}
+
 /**
  * forward_new - a forward with a copy of a request
  * @p: the primary
@@ -277,8 +296,7 @@ struct forward *forward_new(struct primary *p, struct bio *bio, gfp_t gfp)
 		return new_flush(p);
 	if (bio_has_data(bio))
 		nr = DIV_ROUND_UP(bio->bi_iter.bi_size, PAGE_SIZE);
-	if (nr && atomic_read(&p->nr_pages) &&
-	    atomic_read(&p->nr_pages) + nr > MAX_PAGES)
+	if (!has_room(p, nr))
 		return NULL;
 	fw = alloc_forward(p, nr, bio_op(bio) | (bio->bi_opf & KEPT_FLAGS));
 	if (!fw)

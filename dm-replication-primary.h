@@ -62,6 +62,7 @@ struct leg {
  *            once, in any context, and has a reference to put
  * @leg: the replica's
  * @refs: one for each leg, one for @finished
+ * @cost: counted in primary->nr_pages
  * @covers: what a flush settles if it succeeds
  * @local_done: local has answered
  * @replica_done: the replica has answered, or will not be asked
@@ -76,6 +77,7 @@ struct forward {
 	void (*finished)(struct forward *fw);
 	struct leg leg;
 	atomic_t refs;
+	unsigned int cost;
 	unsigned long covers;
 	bool local_done;
 	bool replica_done;
@@ -149,7 +151,7 @@ struct resync {
  * @nr_late: abandoned ones that it has not answered
  * @nr_forwards: struct forward in memory
  * @short_of_memory: somebody waits for memory that a forward gives back
- * @nr_pages: pages that forwards have
+ * @nr_pages: pages that forwards have; one without data counts as one
  * @pages: at least those of one forward
  * @bios: front pad: struct forward
  * @own_flush: a flush of our own is under way

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # vm: --smp 2 --mem 768 --timeout 200
 #
-# A primary over odd disks: blocks of 2 KiB, a namespace that goes and comes
-# back, chunks of 192 KiB, a disk that refuses what it has offered.
+# A primary over odd disks: blocks of 2 KiB, chunks of 192 KiB, a disk that
+# refuses what it has offered, a namespace that goes and comes back, a disk
+# that is slower than the guest.
 
 # shellcheck source=tests/lib/guest.sh
 . "$(dirname "$0")/../lib/guest.sh"
@@ -139,6 +140,36 @@ is "$(error_of_p)" none "$t: it is no error"
 resynced "$t"
 works "$t: remove" remove p
 rmmod scsi_debug
+
+# --- more than there are pages for --------------------------------------------------------
+
+t="a replica slower than the guest"
+null_disk slow 128 mbps=6 memory_backed=0 || bail "null_disk"
+slow=$DISK
+null_disk quick 128 memory_backed=0 || bail "null_disk"
+tables "create p 0 $((128 * 2048)) replication primary $slow 4 autostart local $DISK in_sync"
+worker_ticks()
+{
+	awk -v FS='[)] ' '{ split($2, a, " "); print a[12] + a[13] }' \
+		"/proc/$(pgrep '^dm_repl/')/stat"
+}
+before=$(worker_ticks)
+began=${EPOCHREALTIME/./}
+begin small fio --name=small --filename=$PRIMARY --direct=1 --rw=write --bs=4k \
+	--size=64m --ioengine=libaio --iodepth=16384
+wait_until 20 awk '$2 > 10000 { found = 1 } END { exit !found }' "$(sysblock $PRIMARY)/inflight"
+ok $? "$t: more is under way than there are pages for"
+asked=${EPOCHREALTIME/./}
+begin large blkio write $PRIMARY 0x51 100m 1m
+is "$(outcome large 60)" OK "$t: a large write ends"
+large=$(((${EPOCHREALTIME/./} - asked) / 1000))
+is "$(outcome small 60)" OK "$t: so do the small ones"
+took=$(((${EPOCHREALTIME/./} - began) / 10000))
+ticks=$(($(worker_ticks) - before))
+diag "large after $large ms, all after ${took}0 ms; the worker ran for ${ticks}0 ms"
+ok $((ticks * 3 > took)) "$t: the worker runs for less than a third of the time"
+is "$(pst dirty flags)" "0" "$t: nothing is dirty"
+works "$t: remove" remove p
 
 run_ok "nothing is left behind" rmmod dm_repl
 plan_end
