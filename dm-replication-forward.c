@@ -171,6 +171,25 @@ bool range_any(struct primary *p, sector_t sector, unsigned int n)
  * The memory of forwards
  *---------------------------------------------------------------------------
  */
+/* Under rcu_read_lock() if the pair may end with the last forward. */
+static void free_forward(struct forward *fw)
+{
+	struct primary *p = fw->primary;
+	struct bvec_iter_all iter;
+	struct bio_vec *bv;
+
+	bio_for_each_segment_all(bv, &fw->bio, iter)
+		mempool_free(bv->bv_page, &p->pages);
+	atomic_sub(fw->cost, &p->nr_pages);
+	bio_put(&fw->bio);
+}
+
+static void count_out(struct primary *p)
+{
+	if (atomic_dec_and_test(&p->nr_forwards))
+		wake_up(&p->wait);
+}
+
 /**
  * forward_put - give back a reference
  * @fw: the forward
@@ -180,17 +199,12 @@ bool range_any(struct primary *p, sector_t sector, unsigned int n)
 void forward_put(struct forward *fw)
 {
 	struct primary *p = fw->primary;
-	struct bvec_iter_all iter;
-	struct bio_vec *bv;
 
 	if (!atomic_dec_and_test(&fw->refs))
 		return;
 	/* Whoever waits for the last one may free the pair at once. */
 	rcu_read_lock();
-	bio_for_each_segment_all(bv, &fw->bio, iter)
-		mempool_free(bv->bv_page, &p->pages);
-	atomic_sub(fw->cost, &p->nr_pages);
-	bio_put(&fw->bio);
+	free_forward(fw);
 	/* Freed before the look; pairs with who is short. */
 	smp_mb();
 	if (READ_ONCE(p->short_of_memory) &&
@@ -198,8 +212,7 @@ void forward_put(struct forward *fw)
 		WRITE_ONCE(p->short_of_memory, false);
 		pair_release_parked(p->pair);
 	}
-	if (atomic_dec_and_test(&p->nr_forwards))
-		wake_up(&p->wait);
+	count_out(p);
 	rcu_read_unlock();
 }
 
@@ -302,7 +315,9 @@ struct forward *forward_new(struct primary *p, struct bio *bio, gfp_t gfp)
 	if (!fw)
 		return NULL;
 	if (nr && !copy_data(fw, bio, gfp)) {
-		forward_put(fw);
+		/* Not forward_put(): who waits would take it for good news. */
+		free_forward(fw);
+		count_out(p);
 		return NULL;
 	}
 	fw->bio.bi_iter.bi_sector = bio->bi_iter.bi_sector;
