@@ -829,15 +829,14 @@ static void unlock_group(struct group *g)
 void pair_detach(struct replication *r)
 {
 	struct pair *pair = r->pair;
-	bool last;
+	bool other = false, last;
 
 	lock_group(r->group);
 	mutex_lock(&pair->mutex);
 	if (pair->primary && pair->view == r) {
 		primary_leave(pair);
-	} else if (pair->primary &&
-		   !(pair->view && same_devices(r, pair->view))) {
-		primary_await_late(pair);
+	} else if (pair->primary) {
+		other = !(pair->view && same_devices(r, pair->view));
 	} else if (pair->view == r) {
 		leave_view(pair);
 		list_del_init(&pair->group_list);
@@ -847,6 +846,9 @@ void pair_detach(struct replication *r)
 	}
 	mutex_unlock(&pair->mutex);
 	unlock_group(r->group);
+	/* Not with the mutex: there may be another table, whose user has messages. */
+	if (other)
+		primary_await_late(pair);
 
 	mutex_lock(&registry_mutex);
 	list_del(&r->list);

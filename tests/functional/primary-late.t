@@ -198,6 +198,23 @@ works "$t: start_resync" message p start_resync
 comes_to "$t: it ends" 20 "dirty flags" 0
 dmio same "${RAW_DISK[local]}" "$DISK" "${DISK_SECTORS}s"
 ok $? "$t: the new replica equals local"
+works "$t: remove" remove p
+
+# Another local, the same replica: the pair is the same, too.
+t="reload to another local"
+make_p autostart in_sync replica_timeout_ms 700
+break_disk replica hold-writes
+works "$t: a write" write $PRIMARY 0x66 1m 64k
+breaks "$t"
+works "$t: stop" message p stop
+dmsetup load p --table "0 $DISK_SECTORS replication primary $REPLICA 2 local $DISK"
+begin resume dmsetup resume p
+sleep 0.5
+is "$(outcome resume 0)" "under way" "$t: the old table waits for the late answer"
+begin tune dmsetup message p 0 set replica_timeout_ms 900
+is "$(outcome tune 5)" OK "$t: messages do not wait for it"
+mend replica
+is "$(outcome resume)" OK "$t: and ends with it"
 
 works "remove" remove p
 run_ok "nothing is left behind" rmmod dm_repl
