@@ -17,10 +17,15 @@
  * A block is dirty if local and replica differ there, or may. A block that was
  * sent to the replica is unsettled until a flush of the replica has succeeded
  * that was sent after its write had ended: until then a power cut there can
- * lose it. It holds at all times that
+ * lose it. As soon as a write has been answered, and until then for all that
+ * the replica has been sent, it holds that
  *
  *	what may differ, now or after the replica's power cut,
  *		is in the dirty set or in one of the two generations.
+ *
+ * (Where local has failed, or the replica does not know the operation, a flush
+ * may drop the blocks between the replica's answer and the mark that takes their
+ * place, which comes before the guest's answer.)
  *
  * Who is about to send blocks marks them in the young generation and counts
  * itself in there, before it sends; when the replica has answered it counts
@@ -114,7 +119,7 @@ int dirty_configure(struct dirty *d, sector_t sectors,
 		    unsigned int block_shift, bool all)
 {
 	unsigned int shift = STRETCH_SHIFT, nr, i;
-	unsigned long *regions;
+	unsigned long *regions, *old;
 
 	while ((sectors - 1) >> shift >= MAX_REGIONS)
 		shift++;
@@ -126,7 +131,9 @@ int dirty_configure(struct dirty *d, sector_t sectors,
 	for (i = 0; i < ARRAY_SIZE(d->sets); i++)
 		WARN_ON_ONCE(overlay_configure(&d->sets[i], sectors,
 					       block_shift));
-	kvfree(d->regions);
+	/* A status may be counting. */
+	spin_lock(&d->lock);
+	old = d->regions;
 	d->regions = regions;
 	d->region_shift = shift;
 	d->nr_regions = nr;
@@ -134,6 +141,8 @@ int dirty_configure(struct dirty *d, sector_t sectors,
 	d->sectors = sectors;
 	d->young = 0;
 	d->closed = false;
+	spin_unlock(&d->lock);
+	kvfree(old);
 	if (all)
 		dirty_mark_all(d);
 	return 0;

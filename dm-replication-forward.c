@@ -512,8 +512,10 @@ static void do_send(struct work_struct *work)
 	struct forward *fw;
 
 	blk_start_plug(&plug);
-	while ((fw = next_unsent(p)))
+	while ((fw = next_unsent(p))) {
 		submit_bio_noacct(&fw->bio);
+		cond_resched();
+	}
 	blk_finish_plug(&plug);
 }
 

@@ -1572,6 +1572,8 @@ out:
 static int drain_all(struct pair **pairs, unsigned int n, unsigned int ms)
 {
 	unsigned long deadline = jiffies + msecs_to_jiffies(ms);
+	const char *left;
+	bool gave_up;
 	unsigned int i;
 	int error = 0;
 
@@ -1579,16 +1581,18 @@ static int drain_all(struct pair **pairs, unsigned int n, unsigned int ms)
 		if (pairs[i]->next == IGNORED)
 			continue;
 		error = pair_drain(pairs[i], deadline);
-		if (error == -ETIMEDOUT && pairs[i]->primary &&
-		    primary_give_up(pairs[i]))
+		gave_up = error == -ETIMEDOUT && pairs[i]->primary &&
+			  primary_give_up(pairs[i]);
+		if (gave_up)
 			error = pair_drain(pairs[i],
 					   jiffies + msecs_to_jiffies(ms));
+		left = gave_up ? "only the replica is broken" :
+			"nothing has changed";
 		if (error == -ETIMEDOUT)
-			DMERR("%s: requests are still under way after %u ms, nothing has changed",
-			      pairs[i]->name, ms);
+			DMERR("%s: requests are still under way after %u ms, %s",
+			      pairs[i]->name, ms, left);
 		else if (error)
-			DMERR("%s: interrupted, nothing has changed",
-			      pairs[i]->name);
+			DMERR("%s: interrupted, %s", pairs[i]->name, left);
 	}
 	return error;
 }

@@ -488,7 +488,7 @@ bool primary_give_up(struct pair *pair)
 
 	if (!p->local)
 		return false;
-	DMWARN("%s: the replica does not answer, stop goes on without it",
+	DMWARN("%s: a write is not answered, stop goes on without the replica",
 	       pair->name);
 	replica_cut_off(p);
 	return true;

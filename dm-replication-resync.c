@@ -206,12 +206,14 @@ static bool flush_at_end(struct primary *p)
 {
 	struct resync *rs = &p->resync;
 
-	/* One that is under way may have left before the last copy. */
+	/*
+	 * One that is under way may have left before the last copy. Or memory
+	 * is short, and nobody says when there is some.
+	 */
 	while (!replica_flush(p)) {
 		if (!is_wanted(p))
 			return false;
-		wait_event_idle_timeout(p->wait, !READ_ONCE(p->own_flush) ||
-					!is_wanted(p), HZ / 10);
+		wait_event_idle_timeout(p->wait, !is_wanted(p), HZ / 50);
 	}
 	wait_event_idle(p->wait, READ_ONCE(rs->flush_done) || !is_wanted(p));
 	return is_wanted(p) && !dirty_count(&p->dirty);
