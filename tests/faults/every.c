@@ -68,6 +68,10 @@ struct scenario {
 	void (*make)(struct worker *w, struct plan *p);
 };
 
+struct counts {
+	u64 reads, writes, failed;
+};
+
 /* How this run's fault is, and what has come of it. */
 static struct {
 	const struct scenario *scenario;
@@ -79,6 +83,7 @@ static struct {
 	u64 injected;				/* as of when it was mended */
 	unsigned int failures;			/* operations that failed */
 	bool allocation;			/* not a disk: the k-th allocation */
+	struct counts counts[NR_DEVICES];	/* what the script has sent */
 } now;
 
 static struct model model;
@@ -241,10 +246,6 @@ static void tell_disk(enum device device, const char *text)
 	if (err)
 		die("%s to %s: %s", text, name, strerror(-err));
 }
-
-struct counts {
-	u64 reads, writes, failed;
-};
 
 static struct counts disk_counts(enum device device)
 {
@@ -837,7 +838,7 @@ static void carry_over(void)
 static bool one_run(const struct plan *p)
 {
 	bool came;
-	unsigned int i;
+	unsigned int i, j;
 
 	if (now.scenario->metadata)
 		blank_metadata();
@@ -850,6 +851,8 @@ static bool one_run(const struct plan *p)
 		do_step(&p->steps[i]);
 		look_for_invalid();
 	}
+	for (j = 0; j < NR_DEVICES; j++)
+		now.counts[j] = disk_counts((enum device)j);
 	came = injected();
 	totals.injected += came;
 	totals.failures += now.failures;
@@ -895,8 +898,9 @@ static void describe_run(void)
 }
 
 /*
- * k from the first one on until one does not come: then there are no more. With
- * a step only each so-manieth; where to begin differs from place to place.
+ * k from the first one on, to the script's number of requests and on until one
+ * does not come. With a step only each so-manieth; where to begin differs from
+ * place to place.
  */
 static void each_k(const struct plan *p, u64 n)
 {
@@ -905,9 +909,12 @@ static void each_k(const struct plan *p, u64 n)
 	u64 hits = 0, last = now_us(), limit = wanted.allocations ? ~0ull : n + 50;
 
 	for (now.k = first; !failed() && !is_late(); now.k += wanted.step) {
-		if (!one_run(p))
+		if (one_run(p))
+			hits++;
+		else if (now.k > n)
 			break;
-		hits++;
+		else	/* how many there are in a failover varies */
+			hits += one_run(p);
 		if (now.k >= limit || wanted.only)
 			break;
 		if (now_us() - last > 10000000) {
@@ -957,7 +964,7 @@ static u64 each_place(const struct plan *p)
 	now.k = 0;
 	one_run(p);
 	for (i = 0; i < NR_DEVICES; i++) {
-		counts[i] = disk_counts((enum device)i);
+		counts[i] = now.counts[i];
 		n += counts[i].reads + counts[i].writes;
 	}
 	printf("# %s: %u steps send reads/writes: active %llu/%llu, hidden %llu/%llu, ",

@@ -361,6 +361,7 @@ struct line {
 	enum mode mode;
 	char *devices[MAX_DEVICES];
 	unsigned int nr_devices;
+	char *metadata_path;			/* may have another length */
 	bool metadata, local, needs_local, taken;
 };
 
@@ -389,8 +390,11 @@ static int foretell_feature(struct line *l, char **at, unsigned int n, unsigned 
 		return 0;
 	}
 	++*i;
-	if (l->mode == M_VIEW && !strcasecmp(name, "metadata"))
+	if (!strcasecmp(name, "metadata")) {
+		l->needs_local = true;
+		l->metadata_path = value;
 		return foretell_device(l, &l->metadata, value);
+	}
 	if (l->mode == M_PRIMARY && !strcasecmp(name, "local"))
 		return foretell_device(l, &l->local, value);
 	if (l->mode == M_VIEW && !strcasecmp(name, "group"))
@@ -412,7 +416,7 @@ static int foretell_features(struct line *l, char **at, unsigned int n)
 		if (r)
 			return r;
 	}
-	return l->needs_local && !l->local ? -EINVAL : 0;
+	return l->mode == M_PRIMARY && l->needs_local && !l->local ? -EINVAL : 0;
 }
 
 /* The count as device-mapper's own sscanf() reads it: modulo 2^32, no sign. */
@@ -434,9 +438,8 @@ static int foretell_geometry(struct line *l)
 	unsigned int i, j;
 
 	for (i = 0; i < l->nr_devices; i++) {
-		/* metadata, the last of four, may have another length */
 		if (state_of(l->devices[i]) == WRONG_LENGTH &&
-		    !(l->metadata && i == 3))
+		    l->devices[i] != l->metadata_path)
 			return -EINVAL;
 		for (j = 0; j < i; j++)
 			if (!strcmp(l->devices[i], l->devices[j]))
@@ -634,7 +637,8 @@ static void make_good_table(void)
 		"0", "1 autostart", "2 local /dev/mapper/z-y",
 		"3 local /dev/mapper/z-y in_sync",
 		"7 in_sync replica_timeout_ms 9 local /dev/mapper/z-w resync_rate_mib 1",
-		"1 in_sync",
+		"1 in_sync", "4 local /dev/mapper/z-y metadata /dev/mapper/z-w",
+		"2 metadata /dev/mapper/z-w",
 	};
 
 	if (rng_chance(&rng, 60)) {

@@ -347,6 +347,12 @@ int metadata_check(struct replication *r, char **error)
 	return -ENOSPC;
 }
 
+bool marks_unsafe(struct marks *mk)
+{
+	(void)mk;
+	return false;
+}
+
 bool metadata_failing(struct metadata *m)
 {
 	(void)m;
