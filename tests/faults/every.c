@@ -5,9 +5,10 @@
  * compares with the model of dmrepl-verify after each operation.
  *
  * The disks are device-mapper devices f-active, f-hidden, f-secondary and
- * f-metadata of target fault_nth, each over one that is named raw-...; the pair e-view, e-origin is made and removed here. The
- * script is the same in every run, whatever fails in it, so that the k-th
- * request of one run is that of the next (but for spills, which a worker sends).
+ * f-metadata of target fault_nth, each over one that is named raw-...; the pair
+ * e-view, e-origin is made and removed here. The script is the same in every run,
+ * whatever fails in it, so that the k-th request of one run is that of the next
+ * (but for spills, and for how much is done while a failover lasts).
  *
  * What is asked, by the numbers of the invariants:
  *   1, 2, 3, 4, 5, 6  every read of view, origin and secondary by the model
@@ -909,12 +910,12 @@ static void each_k(const struct plan *p, u64 n)
 	u64 hits = 0, last = now_us(), limit = wanted.allocations ? ~0ull : n + 50;
 
 	for (now.k = first; !failed() && !is_late(); now.k += wanted.step) {
-		if (one_run(p))
-			hits++;
-		else if (now.k > n)
+		bool came = one_run(p);
+
+		if (!came && now.k > n)
 			break;
-		else	/* how many there are in a failover varies */
-			hits += one_run(p);
+		/* how many there are in a failover varies */
+		hits += came || one_run(p);
 		if (now.k >= limit || wanted.only)
 			break;
 		if (now_us() - last > 10000000) {

@@ -29,5 +29,10 @@ quiet_console
 "$here/fuzz" "$@" 2>&1 | cat
 status=${PIPESTATUS[0]}
 loud_console
+if [ "$status" != 0 ]; then
+	dmsetup info --columns
+	dmsetup table
+	dmsetup status --noflush
+fi
 rmmod dm_repl || status=1
 exit "$status"

@@ -811,9 +811,17 @@ static void judge(const char *what, int want, int or, int got)
 
 /* ---- the pair ---- */
 
+static void show_last(void);
+
 static void make_pair(void)
 {
-	int r = dmctl_make(ORIGIN, model.sectors, "replication",
+	int r;
+
+	if (failed()) {		/* what was before is still there */
+		show_last();
+		exit(EXIT_MISMATCH);
+	}
+	r = dmctl_make(ORIGIN, model.sectors, "replication",
 			   "origin /dev/mapper/z-s");
 
 	if (!r)

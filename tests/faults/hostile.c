@@ -61,13 +61,15 @@ static void seal(void *sector)
 
 static int make_pair(void)
 {
+	char params[160];
 	int r = dmctl_make(ORIGIN, sectors, "replication",
 			   "origin /dev/mapper/h-secondary 1 fenced");
 
 	if (r)
 		die("cannot make the origin: %s", strerror(-r));
-	r = dmctl_make(VIEW, sectors, "replication",
-		       "secondary /dev/mapper/h-active /dev/mapper/h-hidden /dev/mapper/h-secondary 2 metadata /dev/mapper/h-metadata");
+	snprintf(params, sizeof(params), "secondary %s %s %s 2 metadata %s", paths[0],
+		 paths[1], paths[2], paths[3]);
+	r = dmctl_make(VIEW, sectors, "replication", params);
 	if (r)
 		dmctl_remove(ORIGIN);
 	return r;
@@ -289,8 +291,10 @@ int main(int argc, char **argv)
 	progress_stop();
 	if (failed())
 		printf("MISMATCH   with image %llu of seed %llu\n", U(i), U(seed));
-	printf("%s hostile images=%llu accepted=%llu refused=%llu reads=%llu failed_reads=%llu seed=%llu\n",
+	printf("%s hostile images=%llu accepted=%llu refused=%llu ",
 	       failed() ? "failed" : "ok", U(totals.images), U(totals.accepted),
-	       U(totals.refused), U(totals.reads), U(totals.failed_reads), U(seed));
+	       U(totals.refused));
+	printf("reads=%llu failed_reads=%llu seed=%llu\n", U(totals.reads),
+	       U(totals.failed_reads), U(seed));
 	return failed() ? EXIT_MISMATCH : EXIT_OK;
 }

@@ -57,7 +57,7 @@ struct shared {
 	atomic_bool stop, pause, found;
 	_Atomic u64 seq, life, messages, accepted, reloads, losses, reads, writes;
 	_Atomic u64 frozen_checks, fresh_checks, own_checks, fence_checks, primary_checks;
-	_Atomic unsigned int using;		/* processes with view or origin open */
+	_Atomic u64 using;			/* processes with view or origin open */
 	_Atomic u64 acked[];			/* by the origin, per sector */
 };
 
@@ -68,7 +68,12 @@ static bool with_metadata;
 static struct rng rng;
 static unsigned char *buf;
 
-#define BUMP(counter)	atomic_fetch_add(&shared->counter, 1)
+
+/* Return: what it was. */
+static u64 bump(_Atomic u64 *counter)
+{
+	return atomic_fetch_add(counter, 1);
+}
 
 /* ---- what is found ---- */
 
@@ -143,7 +148,7 @@ static void use(const char *path, void (*request)(struct dev *d, unsigned int wh
 			sleep_us(1000);
 			continue;
 		}
-		BUMP(using);
+		bump(&shared->using);
 		if (!atomic_load(&shared->pause) && !open_disk(path, &d)) {
 			for (n = 0; n < 100 && !over() && !atomic_load(&shared->pause); n++)
 				request(&d, who);
@@ -191,15 +196,15 @@ static void write_origin(struct dev *d, unsigned int who)
 	bool watched = look(&m) && !strcmp(m.stage, "done");
 	int r;
 
-	seq = BUMP(seq) + 1;
+	seq = bump(&shared->seq) + 1;
 	stamp_write(buf, sector, count, seq, BY_ORIGIN, who, 0);
 	r = dev_write(d, buf, sector, count, rng_chance(&rng, 10));
-	BUMP(writes);
+	bump(&shared->writes);
 	for (i = 0; !r && i < count; i++)
 		atomic_store(&shared->acked[sector + i], seq);
 	if (!watched || !same_moment(&m, "done"))
 		return;
-	BUMP(fence_checks);
+	bump(&shared->fence_checks);
 	if (!r)
 		found("an origin write of sector %llu was acknowledged in stage done",
 		      U(sector));
@@ -208,21 +213,21 @@ static void write_origin(struct dev *d, unsigned int who)
 static void write_view(struct dev *d, unsigned int who)
 {
 	u64 sector = own_sector(who, VIEW_WRITERS, true);
-	u64 count = 1 + rng_below(&rng, MAX_COUNT), seq = BUMP(seq) + 1;
+	u64 count = 1 + rng_below(&rng, MAX_COUNT), seq = bump(&shared->seq) + 1;
 	struct moment m = { .epoch = 0 };
 	bool watched = look(&m);
 
 	stamp_write(buf, sector, count, seq, BY_VIEW, who, m.epoch);
-	BUMP(writes);
+	bump(&shared->writes);
 	if (dev_write(d, buf, sector, count, rng_chance(&rng, 10)))
 		return;
-	BUMP(reads);
+	bump(&shared->reads);
 	if (dev_read(d, buf, sector, count))
 		return;
 	seq -= check_stamps("view", sector, count);
 	if (!watched || !same_moment(&m, "running"))
 		return;
-	BUMP(own_checks);
+	bump(&shared->own_checks);
 	if (seq)
 		found("the view does not read its own write of sector %llu", U(sector));
 }
@@ -239,9 +244,9 @@ static void check_frozen(struct dev *d, u64 sector, u64 count)
 	sleep_us(rng_below(&rng, 3000));
 	if (dev_read(d, buf, sector, count))
 		return;
-	BUMP(reads);
+	bump(&shared->reads);
 	if (before == check_stamps("view", sector, count) || !same_moment(&m, "running")) {
-		BUMP(frozen_checks);
+		bump(&shared->frozen_checks);
 		return;
 	}
 	found("the view's sector %llu was of write %llu and changed in epoch %llu",
@@ -268,10 +273,10 @@ static void check_fresh(struct dev *d, u64 sector)
 	got = check_stamps("view", sector, 1);
 	if (atomic_load(&shared->life) != before.life)
 		return;
-	BUMP(fresh_checks);
+	bump(&shared->fresh_checks);
 	if (got < want)
-		found("stale: the view's sector %llu is of write %llu; %llu was acknowledged before epoch %llu",
-		      U(sector), U(got), U(want), U(after.epoch));
+		found("stale: epoch %llu, the view's sector %llu is of write %llu, not %llu",
+		      U(after.epoch), U(sector), U(got), U(want));
 }
 
 static void read_view(struct dev *d, unsigned int who)
@@ -288,7 +293,7 @@ static void read_view(struct dev *d, unsigned int who)
 static void use_primary(struct dev *d, unsigned int who)
 {
 	u64 sector = own_sector(who, PRIMARY_USERS, rng_chance(&rng, 50));
-	u64 count = 1 + rng_below(&rng, MAX_COUNT), seq = BUMP(seq) + 1;
+	u64 count = 1 + rng_below(&rng, MAX_COUNT), seq = bump(&shared->seq) + 1;
 	int r;
 
 	stamp_write(buf, sector, count, seq, BY_ORIGIN, who, 0);
@@ -299,7 +304,7 @@ static void use_primary(struct dev *d, unsigned int who)
 		found("the primary's disk fails: %s", strerror(-r));
 		return;
 	}
-	BUMP(primary_checks);
+	bump(&shared->primary_checks);
 	if (check_stamps("primary", sector, count) != seq)
 		found("the primary does not read its own write of sector %llu", U(sector));
 }
@@ -328,7 +333,7 @@ static void send_message(unsigned int who)
 	int r;
 
 	(void)who;
-	BUMP(messages);
+	bump(&shared->messages);
 	if (rng_chance(&rng, 20))
 		r = dmctl_message(PRIMARY, primary_words[rng_below(&rng, 14)], answer, 256);
 	else if (!calm && rng_chance(&rng, 2))
@@ -338,7 +343,7 @@ static void send_message(unsigned int who)
 	else
 		r = dmctl_message(VIEW, calm_words[rng_below(&rng, 23)], answer, 256);
 	if (!r)
-		BUMP(accepted);
+		bump(&shared->accepted);
 	sleep_us(rng_below(&rng, 10000));
 }
 
@@ -372,12 +377,12 @@ static int make_origin(void)
 /* An odd life is one that is being ended or begun: nothing is asked of it. */
 static void begin_change(void)
 {
-	BUMP(life);
+	bump(&shared->life);
 }
 
 static void end_change(void)
 {
-	BUMP(life);
+	bump(&shared->life);
 }
 
 /* Its users close it, and it goes; a moment later it is there again. */
@@ -426,7 +431,7 @@ static void change_tables(unsigned int who)
 	u64 kind = rng_below(&rng, 100);
 
 	(void)who;
-	BUMP(reloads);
+	bump(&shared->reloads);
 	view_params(params, sizeof(params));
 	if (kind < 50) {
 		dmctl_load(name, sectors, "replication", view ? params : origin_params());
@@ -476,7 +481,7 @@ static void break_disks(unsigned int who)
 	unsigned int disk = some[rng_below(&rng, 6)];
 
 	(void)who;
-	BUMP(losses);
+	bump(&shared->losses);
 	if (rng_chance(&rng, 25))
 		disk_becomes(disk, "error", "");
 	else
@@ -679,7 +684,7 @@ static void check_acked(void)
 		for (i = 0; i < n; i++) {
 			stamp_read(buf + i * SECTOR_SIZE, s + i, &st);
 			if (calm && st.seq < atomic_load(&shared->acked[s + i]))
-				found("lost: sector %llu of secondary is of write %llu, %llu was acknowledged",
+				found("lost: secondary's sector %llu is of write %llu, not %llu",
 				      U(s + i), U(st.seq), U(atomic_load(&shared->acked[s + i])));
 			atomic_store(&shared->acked[s + i], st.seq);
 		}
@@ -748,15 +753,17 @@ static void blank_metadata(void)
 
 static void make_all(void)
 {
+	char params[160];
 	int r;
 
 	blank_metadata();
 	r = make_origin();
 	if (!r)
 		r = make_view();
+	snprintf(params, sizeof(params), "primary /dev/mapper/r-%s 4 %s /dev/mapper/r-%s",
+		 "replica", "autostart in_sync local", "local");
 	if (!r)
-		r = dmctl_make(PRIMARY, sectors, "replication",
-			       "primary /dev/mapper/r-replica 4 autostart local /dev/mapper/r-local in_sync");
+		r = dmctl_make(PRIMARY, sectors, "replication", params);
 	if (r)
 		die("cannot make the pairs: %s", strerror(-r));
 }

@@ -55,13 +55,15 @@ typedef u16 __le16;
 #define BITS_TO_LONGS(n) (((n) + 63) / 64)
 #define READ_ONCE(x)	(x)
 #define WRITE_ONCE(x, v) ((x) = (v))
+/* one thread: nothing has to be ordered */
 #define smp_load_acquire(p) (*(p))
+/* the same */
 #define smp_mb()	DMREPL_NOTHING
 #define this_cpu_inc(x)	DMREPL_NOTHING
 #define likely(x)	(x)
 #define unlikely(x)	(x)
-#define max(a, b)	((a) > (b) ? (a) : (b))
-#define min(a, b)	((a) < (b) ? (a) : (b))
+#define max(a, b)	({ __auto_type _a = (a); __auto_type _b = (b); _a > _b ? _a : _b; })
+#define min(a, b)	({ __auto_type _a = (a); __auto_type _b = (b); _a < _b ? _a : _b; })
 #define container_of(p, type, member) \
 	((type *)((char *)(p) - offsetof(type, member)))
 #define BUILD_BUG_ON(x)	_Static_assert(!(x), "")
@@ -190,7 +192,8 @@ struct bio_list {
 
 static inline void INIT_LIST_HEAD(struct list_head *list)
 {
-	list->next = list->prev = list;
+	list->next = list;
+	list->prev = list;
 }
 
 static inline u64 atomic64_read(const atomic64_t *v)
@@ -216,8 +219,13 @@ static inline void atomic_set(atomic_t *v, int n)
 int kstrtouint(const char *text, unsigned int base, unsigned int *n);
 
 #define isascii(c)	(((unsigned char)(c)) < 128)
-#define isgraph(c)	((unsigned char)(c) > 32 && (unsigned char)(c) != 127 && \
-			 ((unsigned char)(c) < 128 || (unsigned char)(c) > 160))
+
+/* As the kernel has it: Latin-1. */
+static inline bool isgraph(unsigned char c)
+{
+	return (c > 32 && c < 127) || c > 160;
+}
+
 #define ilog2(n)	(63 - __builtin_clzll(n))
 
 static inline u64 div_u64(u64 a, u32 b)

@@ -306,18 +306,35 @@ unsigned int primary_per_bio_size(void)
 	return 1;
 }
 
-#define NOTHING_FOR(type, name)						\
-void name(type *p)							\
-{									\
-	(void)p;							\
+void commit_suspend(struct pair *pair)
+{
+	(void)pair;
 }
 
-NOTHING_FOR(struct pair, commit_suspend)
-NOTHING_FOR(struct pair, commit_resume)
-NOTHING_FOR(struct pair, commit_wait_suspended)
-NOTHING_FOR(struct primary, resync_suspend)
-NOTHING_FOR(struct primary, resync_resume)
-NOTHING_FOR(struct primary, resync_wait_suspended)
+void commit_resume(struct pair *pair)
+{
+	(void)pair;
+}
+
+void commit_wait_suspended(struct pair *pair)
+{
+	(void)pair;
+}
+
+void resync_suspend(struct primary *p)
+{
+	(void)p;
+}
+
+void resync_resume(struct primary *p)
+{
+	(void)p;
+}
+
+void resync_wait_suspended(struct primary *p)
+{
+	(void)p;
+}
 
 size_t overlay_bytes(struct overlay *o)
 {
