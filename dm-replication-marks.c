@@ -448,14 +448,29 @@ static int clean_chosen(struct marks *mk)
 	return r;
 }
 
+/*
+ * What nobody else flushes is settled by the next time. Counted in, so that a
+ * stop does not take the flush for one that the replica owes.
+ */
+static void flush_replica(struct primary *p)
+{
+	unsigned int ms = READ_ONCE(p->pair->tunables.checkpoint_timeout_ms);
+
+	pair_count_in(p->pair);
+	if (!READ_ONCE(p->pair->deferring) && !READ_ONCE(p->resync.suspended) &&
+	    dirty_unsettled(&p->dirty) && replica_flush(p))
+		wait_event_idle_timeout(p->wait, !READ_ONCE(p->own_flush) ||
+					READ_ONCE(p->dirty.broken),
+					msecs_to_jiffies(ms));
+	pair_count_out(p->pair);
+}
+
 static void clean(struct marks *mk)
 {
 	struct primary *p = mk->p;
 	int r;
 
-	/* What nobody flushes is settled for the next time. */
-	if (dirty_unsettled(&p->dirty))
-		replica_flush(p);
+	flush_replica(p);
 	choose(mk);
 	if (!mk->nr_chosen)
 		return;
@@ -660,11 +675,11 @@ int marks_open(struct primary *p, struct replication *r)
 }
 
 /**
- * marks_restart - the primary has other devices
+ * marks_restart - the primary has other devices, of the same length and block
  * @mk: the marks of a primary that is idle
  * @all: every block may differ; else none does
  *
- * May sleep.
+ * May sleep. So it is in memory, too.
  *
  * Return: 0 or a negative errno.
  */
@@ -673,7 +688,14 @@ int marks_restart(struct marks *mk, bool all)
 	struct metadata_state s;
 	int r;
 
+	/* It looks at what is about to be replaced. */
 	cancel_delayed_work_sync(&mk->clean_work);
+	r = dirty_configure(&mk->p->dirty, mk->m->sectors, mk->m->block_shift,
+			    all);
+	if (r) {
+		arm(mk, CLEAN_DELAY);
+		return r;
+	}
 	mutex_lock(&mk->m->mutex);
 	s = mk->m->state;
 	s.epoch++;

@@ -337,10 +337,12 @@ static int begin_anew(struct primary *p, struct replication *r)
 
 	flush_work(&p->break_work);
 	flush_work(&p->resync.work);
-	error = dirty_configure(&p->dirty, r->ti->len, r->block_shift, all);
-	if (!error && p->marks)
+	if (p->marks)
 		error = marks_restart(p->marks, all);
-	else if (!error && r->metadata)
+	else
+		error = dirty_configure(&p->dirty, r->ti->len, r->block_shift,
+					all);
+	if (!error && r->metadata && !p->marks)
 		error = marks_open(p, r);
 	if (error)
 		return error;

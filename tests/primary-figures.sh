@@ -38,6 +38,8 @@ null_disk local $MIB "${OPTIONS[@]}" || exit 1
 local=$DISK
 null_disk replica $MIB "${OPTIONS[@]}" || exit 1
 replica=$DISK
+null_disk metadata 1 "${OPTIONS[@]}" || exit 1
+metadata=$DISK
 total=$(sectors "$local")
 dd if=/dev/zero of="$local" bs=1M count=$MIB oflag=direct status=none
 dd if=/dev/zero of="$replica" bs=1M count=$MIB oflag=direct status=none
@@ -61,4 +63,12 @@ dmsetup message p 0 start_resync full
 wait_until 60 eval 'dmsetup status p | grep -q "/[0-9]* 0 0 "'
 took=$((${EPOCHREALTIME/./} - began))
 echo "resync of $MIB MiB: $((MIB * 1000000 / took)) MiB/s"
+dmsetup remove p
+dm_make p "0 $total replication primary $replica 5 local $local in_sync metadata $metadata"
+dmsetup message p 0 start
+printf '%-34s %-5s %8.1f us\n' "primary with metadata, first" write \
+	"$(fio --name=f --filename="$DISK" --direct=1 --rw=write:1020k --bs=4k \
+		--ioengine=libaio --iodepth=1 --number_ios=$MIB --size=${MIB}m --thread=1 \
+		--output-format=terse --terse-version=3 | cut -d ';' -f 81)"
+row "primary with metadata, marked" "$DISK" write
 dmsetup remove p
