@@ -148,7 +148,7 @@ typedef void (*written_fn)(struct marks *mk, unsigned long index,
 			   struct dmrepl_record *d);
 
 /* Call a function for each record that the batch has written. */
-static void for_each_written(struct marks *mk, written_fn fn)
+static void visit_written(struct marks *mk, written_fn fn)
 {
 	unsigned int per_unit = mk->m->unit / DMREPL_SECTOR, i, j;
 	struct dmrepl_record *d;
@@ -330,7 +330,7 @@ static struct llist_node *mark_some(struct marks *mk, struct llist_node *nodes)
 	if (r)
 		say_all(mk);
 	else
-		for_each_written(mk, make_hot);
+		visit_written(mk, make_hot);
 	mutex_unlock(&mk->m->mutex);
 	for (; nodes != node; nodes = next) {
 		next = nodes->next;
@@ -431,7 +431,7 @@ static unsigned int clean_some(struct marks *mk, unsigned int i, int *error)
 	if (!*error)
 		*error = batch_write(mk->m);
 	if (!*error)
-		for_each_written(mk, tighten);
+		visit_written(mk, tighten);
 	return i;
 }
 

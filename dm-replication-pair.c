@@ -601,7 +601,7 @@ static int check_reload(struct replication *r, struct replication *old)
 	}
 	/* It would be another pair's, and the one before has yet to close it. */
 	if (r->metadata && r->secondary->bdev != old->secondary->bdev) {
-		r->ti->error = "With metadata secondary, or the replica, cannot change; remove the device first";
+		r->ti->error = "With metadata secondary or replica cannot change; remove it first";
 		return -EBUSY;
 	}
 	if (!same_devices(r, old) && r->is_view && r->metadata) {

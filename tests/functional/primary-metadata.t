@@ -311,7 +311,7 @@ is "$(pst stage dirty)" "stopped 0" "$t: nothing is dirty"
 like "$(dump)" ' all="0"' "$t: durably"
 klog_mark
 dmtab swap p "0 $DISK_SECTORS replication primary ${COPY[replica]} 4 local $LOCAL metadata /dev/mapper/$META"
-like "$(klog_since)" 'With metadata secondary, or the replica, cannot change' "$t: another replica is refused"
+like "$(klog_since)" 'With metadata secondary or replica cannot change' "$t: another replica is refused"
 dmtab swap p "$(primary_line metadata "${COPY[metadata]}")"
 like "$(klog_since)" 'The metadata device of a primary cannot change' "$t: another metadata device is refused"
 works "remove" remove p
