@@ -62,8 +62,9 @@ check: all need-vm $(helpers) ## run the tests in virtual machines (T=name runs 
 check-metadata: all need-vm $(helpers) ## the tests again, each pair with a metadata device
 	METADATA=1 tests/check -j $(J) $(with_metadata:%=tests/functional/%.t)
 
-check-powercut: all need-vm $(helpers) ## cut the power at every request of a scenario (hours)
+check-powercut: all need-vm $(helpers) ## cut the power at every request of two scenarios (hours)
 	tests/vm/boot --mem 1024 --timeout 20000 tests/functional/metadata-powercut.t full
+	tests/vm/boot --mem 1024 --timeout 20000 tests/functional/primary-powercut.t full
 
 check-kills: all need-vm ## kill machines under load KILLS= times, and look what is left
 	tests/powercut/kill $(KILLS)
