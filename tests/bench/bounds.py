@@ -215,8 +215,36 @@ def memory(r):
                           "bytes", 0)
 
 
+# --- metadata -------------------------------------------------------------------------
+
+def loads(r):
+    """What a load takes beside the reads of the records by anybody else."""
+    row = r.io("raw", "load", bs=1 << 20, depth=1, rw="read")
+    load = r.figure("ours-metadata", "load", size_mib=1048576)
+    raw = row and row["requests"] / row["mib_s"] * 1e6
+    yield at_most("load of 1 TiB with 100000 dirty blocks, beside reading its records",
+                  (load - raw) / 1e6 if load and raw else None, 1, "s")
+
+
+def metadata(r):
+    for what in ("view-read-secondary", "view-read-active", "origin-rewrite",
+                 "view-rewrite", "view-first-write"):
+        yield at_least(f"with metadata: {what.replace('-', ' ')}",
+                       iops(r.io("ours-metadata", what)), 0.95,
+                       iops(r.io("ours", what)), of="without")
+    yield at_least("with metadata: origin first write, depth 16",
+                   iops(r.io("ours-metadata", "origin-first-write")), 1.2,
+                   iops(r.io("snapshot-4k-P", "origin-first-write")),
+                   of="dm-snapshot persistent")
+    ours, without = (r.figure(peer, "checkpoint", depth=16)
+                     for peer in ("ours-metadata", "ours"))
+    yield at_most("with metadata: checkpoint, longer than without by",
+                  ours - without if ours and without else None, 50, "us")
+    yield from loads(r)
+
+
 MET_BY = (reads, writes, first_writes, streams, spills, done, checkpoints, failovers,
-          memory)
+          memory, metadata)
 
 
 def merges(r):

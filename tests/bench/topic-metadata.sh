@@ -51,6 +51,8 @@ load_row()
 	figure_row ours-metadata load "$(us "${ANSWER[4]%% *}")" us size_mib="$mib" \
 		dirty=100000 status="${ANSWER[5]}"
 	unpair big
+	# The same records, as fast as the disk gives them.
+	io_row raw load /dev/load read 1m 1 512
 }
 
 topic_metadata()
