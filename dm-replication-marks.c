@@ -170,10 +170,17 @@ static void visit_written(struct marks *mk, written_fn fn)
  *---------------------------------------------------------------------------
  */
 
-/* Called with the mutex. Both superblocks: a damaged one must not unsay it. */
+/*
+ * Called with the mutex. Both superblocks: a damaged one must not unsay it. If
+ * only one can be written it counts, and the other is tried again later.
+ */
 static int write_both(struct metadata *m, const struct metadata_state *s)
 {
-	return super_write(m, s) ?: super_write(m, s);
+	int r = super_write(m, s);
+
+	if (!r)
+		super_write(m, s);
+	return r;
 }
 
 /* No record is of the present epoch, and the superblock says what that means. */
