@@ -227,6 +227,9 @@ def loads(r):
 
 
 def metadata(r):
+    """A topic of its own run: its peers have the names that others have, too."""
+    if not r.all(peer="ours-metadata"):
+        return
     for what in ("view-read-secondary", "view-read-active", "origin-rewrite",
                  "view-rewrite", "view-first-write"):
         yield at_least(f"with metadata: {what.replace('-', ' ')}",
@@ -272,6 +275,25 @@ def reported(rows):
     found = Rows(rows)
     return [bound for bounds in (merges, two_processors) for bound in bounds(found)
             if bound[3] is not None]
+
+
+# Bounds that are not met, by name and bound, and the worst figure that is no step
+# back: why, is in Documentation/benchmarks.rst. They are reported as not met.
+MISSED = {
+    ("origin first write, depth 1", "<= 35 us"): 38.5,
+    ("origin first write, depth 16", ">= 1.8 x dm-snapshot"): 1.72,
+    ("with metadata: origin first write, depth 16",
+     ">= 1.2 x dm-snapshot persistent"): 1.03,
+}
+
+
+def is_no_step_back(name, bound, figure):
+    """Whether a bound that is not met is no farther off than is known."""
+    known = MISSED.get((name, bound))
+    if known is None or figure == "-":
+        return False
+    seen = float(figure.split()[0])
+    return seen <= known if bound.startswith("<=") else seen >= known
 
 
 def judged(rows):
