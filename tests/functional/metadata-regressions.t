@@ -225,16 +225,19 @@ group_half_done()
 	for set in b c; do
 		stamp "/dev/mapper/$set-origin" 0x22 0 64k
 	done
-	dm_swap slow "0 $end delay ${disk[c-raw]} 0 0 ${disk[c-raw]} 0 3000"
+	held="0 $end delay ${disk[c-raw]} 0 0 ${disk[c-raw]} 0 1000000"
 	sleep 2 # both superblocks say the same
+	dm_swap slow "$held"
 	before=$(completed b)
 	msg b checkpoint all &
+	# Another table lets go what is held: c is prepared, then b completed.
 	run_ok "a checkpoint is completed in one of two pairs" \
-		wait_until 60 completed_anew b "$before"
+		wait_until 60 let_go_until_completed b "$before"
 	disk[c-metadata]=${disk[c-raw]}
 	copy c f
 	copy b e
 	copy a d
+	dm_swap slow "0 $end linear ${disk[c-raw]} 0"
 	wait $!
 	is "$(st b epoch) $(st c epoch)" "2 2" "a checkpoint of two of three pairs"
 	load d fenced -- group h
@@ -267,6 +270,13 @@ completed()
 completed_anew()
 {
 	[ "$(completed "$1")" != "$2" ]
+}
+
+let_go_until_completed()
+{
+	sleep 1
+	dm_swap slow "$held"
+	wait_until 5 completed_anew "$@"
 }
 
 # --- fences -----------------------------------------------------------------------
