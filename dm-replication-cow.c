@@ -53,6 +53,7 @@ unsigned long hold_mib_total;
 #define PAGES_PER_MIB		(1U << (20 - PAGE_SHIFT))	/* as they cost */
 #define TRIM_PAGES		256U	/* with interrupts off */
 #define MAX_SPILLS		32			/* in flight */
+#define MAX_READ		32	/* so many do not wait for others */
 #define SPILL_RETRY		HZ
 
 static atomic_long_t total_pages;	/* of all pairs, floors apart */
@@ -628,32 +629,56 @@ static bool may_hold(struct pair *pair)
 	return READ_ONCE(pair->cow.limit) && !pair->metadata;
 }
 
+/*
+ * With metadata all first writes go through hidden, and their records wait for
+ * each other anyway: so do these writes to hidden, which the worker sends when no
+ * capture is being read any more, or many wait. Each read ends by itself.
+ */
+static void count_read(struct pair *pair)
+{
+	struct cow *cow = &pair->cow;
+
+	/* Added before it is counted off: who counts off the last finds all. */
+	if (atomic_dec_and_test(&cow->reading) ||
+	    atomic_inc_return(&cow->read) == MAX_READ)
+		queue_work(pair->cow_wq, &cow->work);
+}
+
 static void capture_read(struct bio *bio)
 {
 	struct capture *c = container_of(bio, struct capture, bio);
-	struct cow *cow = &c->owner->pair->cow;
+	struct pair *pair = c->owner->pair;
+	bool counted = pair->metadata;	/* which may go with the capture */
 
 	if (bio->bi_status) {
+		if (counted)
+			count_read(pair);
 		capture_failed(c, ERROR_CAPTURE, bio->bi_status);
 		return;
 	}
-	if (may_hold(c->owner->pair) &&
-	    overlay_has_slots(c->leaf, c->first, c->n)) {
+	if (may_hold(pair) && overlay_has_slots(c->leaf, c->first, c->n)) {
 		publish(c, true);
 		finish_capture(c);
 		return;
 	}
-	if (llist_add(&c->through, &cow->through))
-		queue_work(c->owner->pair->cow_wq, &cow->work);
+	/* The worker may run, end the capture, and with it all that kept us. */
+	rcu_read_lock();
+	if (llist_add(&c->through, &pair->cow.through) && !counted)
+		queue_work(pair->cow_wq, &pair->cow.work);
+	if (counted)
+		count_read(pair);
+	rcu_read_unlock();
 }
 
 /* hold_mib 0: the old data is in hidden before its write is let through. */
 static void write_through(struct pair *pair)
 {
-	struct llist_node *nodes = llist_del_all(&pair->cow.through);
+	struct llist_node *nodes;
 	struct capture *c, *next;
 
-	nodes = llist_reverse_order(nodes);
+	/* Before they are taken: who is added later counts anew. */
+	atomic_set(&pair->cow.read, 0);
+	nodes = llist_reverse_order(llist_del_all(&pair->cow.through));
 	llist_for_each_entry_safe(c, next, nodes, through) {
 		bio_reset(&c->bio, pair->hidden, REQ_OP_WRITE);
 		fill_bio(pair, &c->bio, page_sector(c->index, c->first),
@@ -767,8 +792,10 @@ static int start_capture(struct repl_request *rq, struct leaf *leaf,
 	fill_bio(pair, bio, page_sector(index, page), &c->pages);
 	bio->bi_end_io = capture_read;
 	atomic_inc(&rq->pending);
-	if (pair->metadata)
+	if (pair->metadata) {
 		metadata_expect(pair->metadata);
+		atomic_inc(&pair->cow.reading);
+	}
 	pair_note_newcomer(pair);
 	submit_bio_noacct(bio);
 	return n;

@@ -259,6 +259,8 @@ struct repl_request {
  * @captures: number of pages captured since start
  * @spills: number of spill writes since start
  * @through: captures to be written to hidden before their write may go on
+ * @reading: (metadata) captures that are being read, and will be among @through
+ * @read: (metadata) how many of @through wait for others
  * @work: spills; runs on pair->cow_wq
  * @capture_bios: front pad: struct capture
  * @spill_bios: front pad: struct spill
@@ -288,6 +290,8 @@ struct cow {
 	atomic64_t captures;
 	atomic64_t spills;
 	struct llist_head through;
+	atomic_t reading;
+	atomic_t read;
 	struct work_struct work;
 	struct bio_set capture_bios;
 	struct bio_set spill_bios;
