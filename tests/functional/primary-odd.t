@@ -144,7 +144,7 @@ rmmod scsi_debug
 # --- more than there are pages for --------------------------------------------------------
 
 t="a replica slower than the guest"
-null_disk slow 128 mbps=6 memory_backed=0 || bail "null_disk"
+null_disk slow 128 mbps=4 max_sectors=64 memory_backed=0 || bail "null_disk"
 slow=$DISK
 null_disk quick 128 memory_backed=0 || bail "null_disk"
 tables "create p 0 $((128 * 2048)) replication primary $slow 4 autostart local $DISK in_sync"
@@ -157,6 +157,7 @@ before=$(worker_ticks)
 began=${EPOCHREALTIME/./}
 begin small fio --name=small --filename=$PRIMARY --direct=1 --rw=write --bs=4k \
 	--size=64m --ioengine=libaio --iodepth=16384
+# shellcheck disable=SC2016 # awk's
 wait_until 20 awk '$2 > 10000 { found = 1 } END { exit !found }' "$(sysblock $PRIMARY)/inflight"
 ok $? "$t: more is under way than there are pages for"
 asked=${EPOCHREALTIME/./}
