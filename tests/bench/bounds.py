@@ -246,8 +246,26 @@ def metadata(r):
     yield from loads(r)
 
 
+def primaries(r):
+    """The quick bench has none of these."""
+    peers = (("raid1", 0.95, "dm-raid1"), ("drbd", 1.5, "DRBD"))
+    orders = (("depth 1", {"depth": 1}), ("depth 16", {}),
+              ("sequential 1 MiB", {"rw": "write", "bs": 1 << 20}))
+    for name, of in orders:
+        ours = speed(r.io("ours", "replicated-write", **of))
+        for peer, factor, words in peers:
+            if ours:
+                yield at_least(f"primary, write, {name}", ours, factor,
+                               speed(r.io(peer, "replicated-write", **of)), "MiB/s", of=words)
+    ours = r.figure("ours", "resync")
+    for peer, _, words in peers:
+        if ours:
+            yield at_least("primary, resync of 64 MiB", ours, 1,
+                           r.figure(peer, "resync"), "MiB/s", of=words)
+
+
 MET_BY = (reads, writes, first_writes, streams, spills, done, checkpoints, failovers,
-          memory, metadata)
+          memory, metadata, primaries)
 
 
 def merges(r):

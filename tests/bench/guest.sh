@@ -20,7 +20,7 @@ if [ "${1:-}" = quick ]; then
 	QUICK=1 SIZE=32 COUNT=3000 DEPTHS=16
 else
 	topics=(base probe snapshot thin ours sizes brd checkpoint pause failover memory
-		progress qemu)
+		progress primary qemu)
 fi
 shift
 [ $# -eq 0 ] || topics=("$@")
