@@ -822,7 +822,7 @@ static void make_pair(void)
 		exit(EXIT_MISMATCH);
 	}
 	r = dmctl_make(ORIGIN, model.sectors, "replication",
-			   "origin /dev/mapper/z-s");
+		       "origin /dev/mapper/z-s");
 
 	if (!r)
 		r = dmctl_make(VIEW, model.sectors, "replication",
