@@ -19,6 +19,13 @@ for name in active hidden secondary metadata; do
 	dm_make "f-$name" "0 $LEN fault_nth /dev/mapper/raw-$name" || bail "no disk"
 done
 modprobe dm-replication
+# For --allocations, where the kernel has it: any allocation, without a trace.
+for kind in failslab fail_page_alloc; do
+	[ -d "/sys/kernel/debug/$kind" ] || continue
+	echo N >"/sys/kernel/debug/$kind/ignore-gfp-wait"
+	echo 0 >"/sys/kernel/debug/$kind/verbose"
+	[ "$kind" = failslab ] || echo 0 >"/sys/kernel/debug/$kind/min-order"
+done
 "$here/every" "$@" 2>&1 | cat
 status=${PIPESTATUS[0]}
 for name in active hidden secondary metadata; do

@@ -260,30 +260,62 @@ static struct counts disk_counts(enum device device)
 	return (struct counts){ reads, writes, failed };
 }
 
-/* The k-th allocation of this thread, in whatever system call it is. */
-static void set_fail_nth(u64 k)
+/*
+ * The k-th allocation of this thread, in whatever call of the kernel: only in
+ * those that are tested, between fail_on() and fail_off().
+ */
+static struct {
+	int fd;
+	u64 left;				/* 0: it has failed */
+} nth;
+
+static void write_nth(u64 k)
 {
 	char text[24];
-	int fd = open("/proc/thread-self/fail-nth", O_WRONLY | O_CLOEXEC);
 	int n = snprintf(text, sizeof(text), "%llu", U(k));
 
-	if (fd < 0 || write(fd, text, (size_t)n) != n)
+	if (pwrite(nth.fd, text, (size_t)n, 0) != n)
+		die("/proc/thread-self/fail-nth: %s", strerror(errno));
+}
+
+static void set_fail_nth(u64 k)
+{
+	if (nth.fd <= 0)
+		nth.fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	if (nth.fd < 0)
 		die("/proc/thread-self/fail-nth: %s (a kernel with FAULT_INJECTION is needed)",
 		    strerror(errno));
-	close(fd);
+	nth.left = k;
 }
 
-/* Return: whether it has failed by now. */
-static bool allocation_failed(void)
+static void fail_on(void)
+{
+	if (now.allocation && now.armed && nth.left)
+		write_nth(nth.left);
+}
+
+static void fail_off(void)
 {
 	char text[24] = "";
-	int fd = open("/proc/thread-self/fail-nth", O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+	if (!now.allocation || !now.armed || !nth.left)
+		return;
+	if (pread(nth.fd, text, sizeof(text) - 1, 0) <= 0)
 		die("/proc/thread-self/fail-nth: %s", strerror(errno));
-	close(fd);
-	return !strtoull(text, NULL, 10);
+	write_nth(0);
+	nth.left = strtoull(text, NULL, 10);
 }
+
+/* A system call that is tested: its value, with nothing failing after it. */
+#define TESTED(call)							\
+({									\
+	int _r;								\
+									\
+	fail_on();							\
+	_r = (call);							\
+	fail_off();							\
+	_r;								\
+})
 
 static void arm(void)
 {
@@ -311,7 +343,7 @@ static u64 injected(void)
 	if (!now.armed)
 		return now.injected;
 	if (now.allocation)
-		return allocation_failed();
+		return !nth.left;
 	return disk_counts(now.device).failed;
 }
 
@@ -422,7 +454,7 @@ static void read_by_rule(const struct dev *d, u64 sector, u64 count)
 
 	rule_before(&worker, t, sector, count);
 	for (tries = 0; tries < 2 && !failed(); tries++) {
-		err = dev_read(d, worker.buf, sector, count);
+		err = TESTED(dev_read(d, worker.buf, sector, count));
 		if (!err) {
 			rule_check(&worker, d, t, sector, count, worker.buf);
 			return;
@@ -498,7 +530,7 @@ static void do_change(const struct step *s)
 		flushed = rng_chance(&rng, 5);	/* as submit_change() will */
 		r.seq = slot_take(&worker, s->op, t, s->sector, s->count);
 		r.begin = now_us();
-		r.err = submit_change(&worker, d, &r);
+		r.err = TESTED(submit_change(&worker, d, &r));
 		log_op(&worker, &r);
 		if (!r.err && t && !leaves_open(s->op))
 			slot_ack(&worker, r.seq);
@@ -523,7 +555,7 @@ static void do_flush(enum operation op)
 	int err = 0;
 
 	for (tries = 0; tries < 2 && !failed(); tries++) {
-		err = dev_flush(d);
+		err = TESTED(dev_flush(d));
 		if (!err)
 			return;
 		note_failure(op_text(op), err);
@@ -638,7 +670,7 @@ static void close_pair(void)
 /* As a pair may fail to be made because a fault came, once more. */
 static void must_make_pair(void)
 {
-	int err = make_pair();
+	int err = TESTED(make_pair());
 
 	if (err && injected() && (now.allocation || now.scenario->metadata)) {
 		now.failures++;
@@ -671,7 +703,7 @@ static void blank_metadata(void)
  */
 static void transition(const char *text)
 {
-	int err = dmctl_message(VIEW, text, NULL, 0);
+	int err = TESTED(dmctl_message(VIEW, text, NULL, 0));
 
 	if (err && (now.allocation || now.scenario->metadata) && injected()) {
 		note_failure(text, err);

@@ -614,8 +614,9 @@ static void make_features(unsigned int wrong)
 	}
 	split(text);
 	count = nr_words;
-	snprintf(number, sizeof(number), " %u ", count + (rng_chance(&rng, wrong) ?
-							  (unsigned int)rng_below(&rng, 5) : 0));
+	if (rng_chance(&rng, wrong))
+		count += (unsigned int)rng_below(&rng, 5);
+	snprintf(number, sizeof(number), " %u ", count);
 	if (rng_chance(&rng, 5))
 		snprintf(number, sizeof(number), " %s ",
 			 number_words[rng_below(&rng, COUNT(number_words))]);
@@ -1204,6 +1205,23 @@ static void lose_free_disk(void)
 	x_is_gone = false;
 }
 
+/* A view whose failover is under way, or has failed, is not to be removed. */
+static void end_failover(void)
+{
+	u64 until = now_us() + 30000000;
+	struct pair_status st;
+
+	while (!dm_pair_status(VIEW, &st) && !strncmp(st.stage, "failover", 8)) {
+		if (!strcmp(st.stage, "failover_failed"))
+			dmctl_message(VIEW, "failover", NULL, 0);
+		if (now_us() > until) {
+			finding("the disk is well, and the failover does not end");
+			return;
+		}
+		sleep_us(2000);
+	}
+}
+
 /*
  * A disk of the pair turns into errors, and all messages come down on what is
  * left. Only that everything ends is asked; then the pair is made anew.
@@ -1229,6 +1247,7 @@ static void lose_disk(void)
 	snprintf(params, sizeof(params), "/dev/mapper/raw-%c 0", mine[which][2]);
 	if (dmctl_swap(mine[which], model.sectors, "linear", params))
 		die("cannot mend %s", mine[which]);
+	end_failover();
 	fresh_pair();
 }
 
