@@ -1098,8 +1098,8 @@ void overlay_clear_leaf(struct overlay *o, unsigned long index,
 		last = find_last_bit(leaf->saved, LEAF_PAGES);
 		short_by = page_shortfall(o, index, last);
 	}
-	/* Not lost any more before not saved; pairs with neither(). */
 	WRITE_ONCE(leaf->lost, false);
+	/* Not lost any more before not saved; pairs with neither(). */
 	smp_wmb();
 	sectors = (clear_bits(leaf->saved, LEAF_PAGES) << COW_PAGE_SHIFT) -
 		  short_by;

@@ -1787,7 +1787,7 @@ static const char *why_not_rejoin(struct pair *pair)
 	if (pair->in_doubt)
 		return "the last transition of its group is open; load all its members";
 	if (pair->awaited && !pair->view)
-		return "its view will be found where it was; load it, or remove the origin to give it up";
+		return "its view will be found where it was; load it, or remove the origin";
 	return NULL;
 }
 
