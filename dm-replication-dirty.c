@@ -376,9 +376,8 @@ void dirty_flushed(struct dirty *d, unsigned long closing)
 	g = &d->generations[d->young ^ 1];
 	/* Another flush may have covered it, too; broken: it has fallen back. */
 	if (d->closed && d->closings == closing && !READ_ONCE(d->broken)) {
-		settled = g->set;
-		g->set = d->spare;
-		d->spare = settled;
+		swap(g->set, d->spare);
+		settled = d->spare;
 		d->closed = false;
 	}
 	spin_unlock(&d->lock);
@@ -586,9 +585,8 @@ void dirty_trim(struct dirty *d)
 	mutex_lock(&d->busy);
 	spin_lock(&d->lock);
 	if (!atomic64_read(&d->set->active)) {
-		old = d->set;
-		d->set = d->spare;
-		d->spare = old;
+		swap(d->set, d->spare);
+		old = d->spare;
 	}
 	spin_unlock(&d->lock);
 	if (old)
