@@ -414,7 +414,7 @@ other_devices()
 		dmsetup load p-view --table "$(view_table "${disk[q-active]}" \
 			"${disk[q-hidden]}" "${disk[q-secondary]}" \
 			metadata "${disk[p-metadata]}")"
-	like "$(klog_since)" "with metadata cannot change its devices" "which is said"
+	like "$(klog_since)" "With metadata secondary or replica cannot change" "which is said"
 	unpair p
 }
 
