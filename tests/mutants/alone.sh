@@ -17,6 +17,7 @@ for name in "$@"; do
 	t=$name
 	case $name in
 	patience)
+		# shellcheck disable=SC2119 # no features
 		fresh
 		for ((i = 0; i < 8; i++)); do
 			begin write stamp $origin 0x12 $((i << 18)) 4k
