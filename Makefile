@@ -121,7 +121,7 @@ check-races: fault-programs ## everything at once for MIN= minutes, on two proce
 soak: fault-programs need-parsers ## all of these at random for MIN= minutes
 	tests/faults/soak $(MIN)
 
-check-ci: debug-programs need-parsers ## of these what fits into 30 minutes, for CI
+check-ci: debug-programs need-parsers ## a part of these and of check-debug, meant for CI
 	tests/faults/run every --step 16 --seconds 300
 	tests/faults/run fuzz 1000000 150
 	tests/faults/parsers/run 500000
