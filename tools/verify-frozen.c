@@ -441,14 +441,15 @@ static void readers_end(struct reader *rd, unsigned int n)
 
 static void checkpoints_on_time(struct opts *o)
 {
-	u64 next = now_us();
+	u64 next = now_us(), now;
 
 	while (fz.g.checkpoints <= o->checkpoints && !failed()) {
 		next += o->interval_ms * 1000;
-		if (now_us() < next)
-			sleep_us(next - now_us());
+		now = now_us();		/* one look: time goes on between two */
+		if (now < next)
+			sleep_us(next - now);
 		else
-			next = now_us();
+			next = now;
 		gens_checkpoint(&fz.g, fz.name, "checkpoint");
 	}
 }
