@@ -69,13 +69,16 @@
  * DOC: locks
  *
  * primary->lock (irqsave) is for ranges and legs and is taken by completions;
- * dirty->lock is for the sets, process context only. Neither is taken inside
- * the other.
+ * dirty->lock is for the sets, process context only; primary->spare_lock
+ * (irqsave) is for spare pages. None is taken inside another.
  */
 
 #define FORWARD_PAGES	(STRETCH_SECTORS >> (PAGE_SHIFT - SECTOR_SHIFT))
 #define MAX_PAGES	(32U << (20 - PAGE_SHIFT))	/* in forwards: 32 MiB */
 #define LOW_PAGES	(MAX_PAGES / 4 * 3)	/* who found none is let go */
+#define FLOOR_PAGES	FORWARD_PAGES		/* always ours */
+#define TRIM_PAGES	256U			/* freed under one hold of the lock */
+#define TRIM_DELAY	HZ
 
 /*
  *---------------------------------------------------------------------------
@@ -171,15 +174,111 @@ bool range_any(struct primary *p, sector_t sector, unsigned int n)
  * The memory of forwards
  *---------------------------------------------------------------------------
  */
+
+/**
+ * DOC: pages are used again
+ *
+ * A kernel with init_on_alloc zeroes each page that it hands out, which takes
+ * as long as to write it once. So the pages of a forward that has ended are
+ * kept, and the next one gets them. What has been spare for TRIM_DELAY goes
+ * back to the system, down to FLOOR_PAGES: so many a primary always owns, in
+ * forwards or spare, and so one forward can always be had when there is no
+ * other.
+ */
+
+/* Called with the lock held. @n: no more than there are. */
+static void __cut_spare(struct primary *p, unsigned int n,
+			struct list_head *pages)
+{
+	struct list_head *last = &p->spare;
+	unsigned int i;
+
+	lockdep_assert_held(&p->spare_lock);
+	for (i = 0; i < n; i++)
+		last = last->next;
+	list_cut_position(pages, &p->spare, last);
+	p->nr_spare -= n;
+	p->nr_idle = min(p->nr_idle, p->nr_spare);
+}
+
+/* Any context. */
+static void keep_pages(struct primary *p, struct list_head *pages,
+		       unsigned int n)
+{
+	unsigned long flags;
+	bool many;
+
+	spin_lock_irqsave(&p->spare_lock, flags);
+	list_splice(pages, &p->spare);
+	p->nr_spare += n;
+	many = p->nr_spare > FLOOR_PAGES;
+	spin_unlock_irqrestore(&p->spare_lock, flags);
+	if (many && !delayed_work_pending(&p->trim_work))
+		queue_delayed_work(p->wq, &p->trim_work, TRIM_DELAY);
+}
+
+static void free_pages_of(struct list_head *pages)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, pages, lru)
+		__free_page(page);
+}
+
+static int fill_spare(struct primary *p)
+{
+	struct page *page;
+
+	while (p->nr_spare < FLOOR_PAGES) {
+		page = alloc_page(GFP_KERNEL);
+		if (!page)
+			return -ENOMEM;
+		list_add(&page->lru, &p->spare);
+		p->nr_spare++;
+	}
+	return 0;
+}
+
+/* What was spare all the time since the last look goes back to the system. */
+static void do_trim(struct work_struct *work)
+{
+	struct primary *p = container_of(to_delayed_work(work), struct primary,
+					 trim_work);
+	unsigned int n, left;
+	LIST_HEAD(pages);
+	bool again;
+
+	spin_lock_irq(&p->spare_lock);
+	for (left = p->nr_idle; left && p->nr_spare > FLOOR_PAGES; left -= n) {
+		n = min3(left, p->nr_spare - FLOOR_PAGES, TRIM_PAGES);
+		__cut_spare(p, n, &pages);
+		spin_unlock_irq(&p->spare_lock);
+		free_pages_of(&pages);
+		cond_resched();
+		spin_lock_irq(&p->spare_lock);
+	}
+	p->nr_idle = p->nr_spare;
+	again = p->nr_spare > FLOOR_PAGES;
+	spin_unlock_irq(&p->spare_lock);
+	if (again)
+		queue_delayed_work(p->wq, &p->trim_work, TRIM_DELAY);
+}
+
 /* Under rcu_read_lock() if the pair may end with the last forward. */
 static void free_forward(struct forward *fw)
 {
 	struct primary *p = fw->primary;
 	struct bvec_iter_all iter;
 	struct bio_vec *bv;
+	unsigned int n = 0;
+	LIST_HEAD(pages);
 
-	bio_for_each_segment_all(bv, &fw->bio, iter)
-		mempool_free(bv->bv_page, &p->pages);
+	bio_for_each_segment_all(bv, &fw->bio, iter) {
+		list_add(&bv->bv_page->lru, &pages);
+		n++;
+	}
+	if (n)
+		keep_pages(p, &pages, n);
 	atomic_sub(fw->cost, &p->nr_pages);
 	bio_put(&fw->bio);
 }
@@ -237,25 +336,25 @@ static struct forward *alloc_forward(struct primary *p, unsigned int nr_pages,
 	return fw;
 }
 
-static struct page *get_page_of(struct primary *p, gfp_t gfp)
-{
-	struct page *page = NULL;
-
-	if (gfpflags_allow_blocking(gfp))
-		page = alloc_page(gfp | __GFP_NOWARN);
-	if (!page)
-		page = mempool_alloc(&p->pages, GFP_NOWAIT | __GFP_NOWARN);
-	return page;
-}
-
 /* Return: false if memory is short. */
 static bool copy_data(struct forward *fw, struct bio *bio, gfp_t gfp)
 {
 	unsigned int left = bio->bi_iter.bi_size, part;
+	struct primary *p = fw->primary;
+	unsigned long flags;
 	struct page *page;
+	LIST_HEAD(spare);
 
+	spin_lock_irqsave(&p->spare_lock, flags);
+	__cut_spare(p, min(fw->cost, p->nr_spare), &spare);
+	spin_unlock_irqrestore(&p->spare_lock, flags);
 	while (left) {
-		page = get_page_of(fw->primary, gfp);
+		page = list_first_entry_or_null(&spare, struct page, lru);
+		if (page)
+			list_del(&page->lru);
+		else
+			page = alloc_page(gfp | __GFP_NORETRY | __GFP_NOWARN |
+					  __GFP_NOMEMALLOC);
 		if (!page)
 			return false;
 		part = min_t(unsigned int, left, PAGE_SIZE);
@@ -823,6 +922,8 @@ int forward_init(struct primary *p)
 	int r;
 
 	spin_lock_init(&p->lock);
+	spin_lock_init(&p->spare_lock);
+	INIT_LIST_HEAD(&p->spare);
 	init_waitqueue_head(&p->wait);
 	p->ranges = RB_ROOT_CACHED;
 	INIT_LIST_HEAD(&p->unsent);
@@ -831,13 +932,14 @@ int forward_init(struct primary *p)
 	INIT_WORK(&p->break_work, do_break);
 	INIT_WORK(&p->settle_work, do_settle);
 	INIT_DELAYED_WORK(&p->timeout_work, do_timeout);
+	INIT_DELAYED_WORK(&p->trim_work, do_trim);
 	p->wq = alloc_workqueue("dm-repl-replica/%s",
 				WQ_UNBOUND | WQ_MEM_RECLAIM, 0, p->pair->name);
 	if (!p->wq)
 		return -ENOMEM;
-	r = mempool_init_page_pool(&p->pages, FORWARD_PAGES, 0);
+	r = fill_spare(p);
 	if (r)
-		goto out_with_wq;
+		goto out_with_pages;
 	r = bioset_init(&p->bios, 16, offsetof(struct forward, bio),
 			BIOSET_NEED_BVECS);
 	if (r)
@@ -845,8 +947,7 @@ int forward_init(struct primary *p)
 	return 0;
 
 out_with_pages:
-	mempool_exit(&p->pages);
-out_with_wq:
+	free_pages_of(&p->spare);
 	destroy_workqueue(p->wq);
 	return r;
 }
@@ -857,7 +958,8 @@ out_with_wq:
  */
 void forward_exit(struct primary *p)
 {
+	cancel_delayed_work_sync(&p->trim_work);
 	destroy_workqueue(p->wq);
 	bioset_exit(&p->bios);
-	mempool_exit(&p->pages);
+	free_pages_of(&p->spare);
 }

@@ -7,7 +7,6 @@
 #ifndef DM_REPLICATION_PRIMARY_H
 #define DM_REPLICATION_PRIMARY_H
 
-#include <linux/mempool.h>
 #include <linux/rbtree.h>
 
 #include "dm-replication.h"
@@ -152,7 +151,11 @@ struct resync {
  * @nr_forwards: struct forward in memory
  * @short_of_memory: somebody waits for memory that a forward gives back
  * @nr_pages: pages that forwards have; one without data counts as one
- * @pages: at least those of one forward
+ * @spare_lock: spare pages; irqsave
+ * @spare: pages in nobody's use
+ * @nr_spare: so many
+ * @nr_idle: the least that @nr_spare was since the last trim
+ * @trim_work: gives spare pages back to the system
  * @bios: front pad: struct forward
  * @own_flush: a flush of our own is under way
  * @settled: what a flush has covered, for @settle_work
@@ -181,7 +184,11 @@ struct primary {
 	atomic_t nr_forwards;
 	bool short_of_memory;
 	atomic_t nr_pages;
-	mempool_t pages;
+	spinlock_t spare_lock;		/* spare pages */
+	struct list_head spare;
+	unsigned int nr_spare;
+	unsigned int nr_idle;
+	struct delayed_work trim_work;
 	struct bio_set bios;
 	bool own_flush;
 	unsigned long settled;
