@@ -147,11 +147,23 @@ t="a replica slower than the guest"
 null_disk slow 128 mbps=4 max_sectors=64 memory_backed=0 || bail "null_disk"
 slow=$DISK
 null_disk quick 128 memory_backed=0 || bail "null_disk"
-tables "create p 0 $((128 * 2048)) replication primary $slow 4 autostart local $DISK in_sync"
+quick=$DISK
+tables "create p 0 $((128 * 2048)) replication primary $slow 4 autostart local $quick in_sync"
 worker_ticks()
 {
 	awk -v FS='[)] ' '{ split($2, a, " "); print a[12] + a[13] }' \
 		"/proc/$(pgrep '^dm_repl/')/stat"
+}
+free_mib()
+{
+	awk '$1 == "MemFree:" { free = $2 } $1 == "count:" { free += $2 * 4 }
+		END { print int(free / 1024) }' /proc/meminfo /proc/zoneinfo
+}
+free=$(free_mib)
+as_free_as_before()
+{
+	least=$(free_mib)
+	[ "$least" -ge $((free - 12)) ]
 }
 before=$(worker_ticks)
 began=${EPOCHREALTIME/./}
@@ -170,7 +182,21 @@ ticks=$(($(worker_ticks) - before))
 diag "large after $large ms, all after ${took}0 ms; the worker ran for ${ticks}0 ms"
 ok $((ticks * 3 > took)) "$t: the worker runs for less than a third of the time"
 is "$(pst dirty flags)" "0" "$t: nothing is dirty"
+wait_until 10 as_free_as_before
+ok $? "$t: its pages go back to the system" || diag "$free MiB were free, $least are"
 works "$t: remove" remove p
+
+# Each time it has pages that it never gives back while it lives.
+t="primaries that come and go"
+line="0 $((128 * 2048)) replication primary $slow 3 local $quick in_sync"
+for ((i = 0; i < 40; i++)); do
+	if ! tables "create p $line" || ! dmio remove p; then
+		break
+	fi
+done
+is "$i" 40 "$t: 40 of them"
+wait_until 10 as_free_as_before
+ok $? "$t: they take no memory along" || diag "$free MiB were free, $least are"
 
 run_ok "nothing is left behind" rmmod dm_repl
 plan_end
