@@ -13,6 +13,8 @@ PEERS = {
     "snapshot-64k-P": ("dm-snapshot 64 KiB, persistent", "#b39b00"),
     "snapshot-merge": ("snapshot-merge", "#c77700"),
     "thin": ("dm-thin snapshot", "#3c9d4e"),
+    "raid1": ("dm-raid1", "#7b4ea3"),
+    "drbd": ("DRBD", "#8c6d5a"),
     "qemu-bare": ("bare disk by QEMU and NBD", "#e8a0aa"),
     "qemu": ("QEMU's filter", "#c8102e"),
 }
