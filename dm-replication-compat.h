@@ -20,9 +20,11 @@ static inline void *compat_open_bdev(dev_t dev)
 
 static inline void compat_close_bdev(void *opened)
 {
-	fput(opened);
-	/* In a worker the close itself is put off: not beyond our return. */
-	flush_delayed_fput();
+	/*
+	 * fput() in a worker closes later, and to flush what was put off is to wait
+	 * for a queue that gives no promise under memory pressure, as ours do.
+	 */
+	__fput_sync(opened);
 }
 #else
 static inline void *compat_open_bdev(dev_t dev)
