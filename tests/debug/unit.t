@@ -7,7 +7,7 @@
 # shellcheck source=tests/lib/guest.sh
 . "$(dirname "$0")/../lib/guest.sh"
 
-modprobe kunit || bail "the kernel has no KUnit"
+modprobe kunit enable=1 || bail "the kernel has no KUnit"
 klog_mark
 run_ok "the module of the tests loads" modprobe dm-repl-kunit
 run_ok "and goes" rmmod dm_repl_kunit
