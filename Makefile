@@ -40,8 +40,9 @@ bench-modules: modules
 	$(MAKE) -C $(KROOT)/lib/modules/$$kver/build M=$(CURDIR)/tests/bench/probe modules
 
 # Static: they start sooner in an emulated machine.
+tests/lib/jsonget: LDLIBS := -ljson-c -lm
 $(helpers): %: %.c
-	$(CC) -O2 -Wall -Wextra -Werror -static -pthread -o $@ $(filter %.c,$^)
+	$(CC) -O2 -Wall -Wextra -Werror -static -pthread -o $@ $(filter %.c,$^) $(LDLIBS)
 
 tests/powercut/powercut: $(wildcard tests/powercut/*.[ch])
 
@@ -132,6 +133,12 @@ check-ci: debug-programs need-parsers ## a part of these and of check-debug, mea
 lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, coccicheck, ...
 	tests/lint
 
+deb: need-deb ## build the packages dm-replication-dkms and dmrepl
+	tests/packages/build
+
+check-packages: need-deb ## install, upgrade, remove and purge them; reboot with a promoted pair
+	tests/packages/run
+
 deps: ## install every Debian package that any verb needs
 	tests/vm/deps
 
@@ -160,4 +167,4 @@ need-%:
 	check-metadata check-powercut check-kills check-unit check-mutants \
 	check-faults-every check-fuzz check-hostile check-parsers check-races soak \
 	check-debug check-kcsan check-kernels check-ci debug-programs \
-	soak-model bench bench-quick lint deps clean help
+	soak-model bench bench-quick lint deb check-packages deps clean help

@@ -6,7 +6,7 @@
 # maker. Numbers of bytes may carry s (sectors), k or m.
 
 GUEST_LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-export PATH=$GUEST_LIB:$GUEST_LIB/../../tools:$PATH
+export PATH=$GUEST_LIB:$GUEST_LIB/../../tools:$GUEST_LIB/../../tools/dmrepl:$PATH
 export DM_DISABLE_UDEV=1 LC_ALL=C
 
 TAP_COUNT=0
