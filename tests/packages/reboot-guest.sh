@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Runs at the end of each boot of the machine that tests/packages/run makes, with
+# systemd and udev as Debian has them: makes a pair, promotes it, reboots, looks;
+# ends the promotion, reboots, looks.
+
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+check()
+{
+	if [ "$1" = "$2" ]; then
+		echo "ok $3"
+	else
+		echo "nok $3"
+		echo "# got: $1, not: $2"
+	fi
+}
+
+state()
+{
+	dmrepl status "$1" | awk -v name="$1" '$1 == name { print $2 }'
+}
+
+# What has a file system's UUID by its name, where it leads.
+by_uuid()
+{
+	udevadm settle
+	readlink -f "/dev/disk/by-uuid/$(cat /root/uuid)"
+}
+
+next()
+{
+	echo "$1" >/root/phase
+	sync
+	systemctl --no-block reboot
+	exit 0
+}
+
+first()
+{
+	vgcreate -qq vg /dev/vdb
+	lvcreate -qq -y -L 64m -n db vg
+	dmrepl create db --vg vg --secondary /dev/vg/db
+	check $? 0 "a pair is made from a volume group"
+	check "$(state db)" none "it is there"
+	systemctl enable -q dmrepl@db.service
+	systemctl start dmrepl@db.service
+	check $? 0 "its unit finds it up"
+	mkfs.ext4 -q /dev/mapper/db-origin
+	blkid -p -s UUID -o value /dev/mapper/db-origin >/root/uuid
+	udevadm settle
+	check "$(readlink -e "/dev/disk/by-uuid/$(cat /root/uuid)")" "" \
+		"before the start nobody is found by the file system's UUID"
+	mkdir -p /mnt/stream /mnt/view
+	mount /dev/mapper/db-origin /mnt/stream
+	echo one >/mnt/stream/state
+	sync
+	dmrepl start db
+	check "$(by_uuid)" "$(readlink -f /dev/mapper/db)" "after it the view is, and only the view"
+	echo two >/mnt/stream/state
+	umount /mnt/stream
+	mount "UUID=$(cat /root/uuid)" /mnt/view
+	check "$(findmnt -no SOURCE /mnt/view) $(cat /mnt/view/state)" "/dev/mapper/db one" \
+		"it can be mounted by UUID"
+	umount /mnt/view
+	dmrepl promote db --yes 2>/dev/null
+	check "$(state db)" "done" "it is promoted"
+	next second
+}
+
+second()
+{
+	check "$(systemctl is-active dmrepl@db.service)" active "after the reboot the unit is active"
+	check "$(state db)" "done" "the pair is still promoted"
+	check "$(dmsetup table db | cut -d ' ' -f 3)" linear "the disk has the view's name"
+	check "$(dmsetup status db-origin | cut -d ' ' -f 4-6)" "origin alone fenced" \
+		"the origin is fenced"
+	dd if=/dev/zero of=/dev/mapper/db-origin bs=4096 count=1 oflag=direct 2>/dev/null
+	check $? 1 "the old primary cannot write"
+	check "$(by_uuid)" "$(readlink -f /dev/mapper/db)" "the disk is found by its UUID"
+	mount /dev/mapper/db /mnt/view
+	check "$(cat /mnt/view/state)" two "it has what the stream had written"
+	echo three >/mnt/view/state
+	umount /mnt/view
+	dmrepl rejoin db --yes 2>/dev/null
+	check "$(state db)" none "rejoin makes it a pair again"
+	echo "autostart = on" >>/etc/dmrepl.d/db.conf
+	systemctl enable -q --now dmrepl-checkpoint@db.timer
+	echo "UUID=$(cat /root/uuid) /mnt/view ext4 ro,noload,nofail,x-systemd.requires=dmrepl@db.service 0 0" \
+		>>/etc/fstab
+	next third
+}
+
+third()
+{
+	check "$(state db)" running "a pair that is not promoted comes up, and starts by itself"
+	check "$(findmnt -no SOURCE /mnt/view)" /dev/mapper/db "its file system is mounted by /etc/fstab"
+	check "$(cat /mnt/view/state)" three "what was written before rejoin is there"
+	check "$(systemctl is-active dmrepl-checkpoint@db.timer)" active "the timer is set"
+	umount /mnt/view
+	systemctl start dmrepl-checkpoint@db.service
+	check "$?" 0 "its service makes a checkpoint"
+	check "$(dmsetup status db | cut -d ' ' -f 7)" 2 "the epoch has gone up"
+	systemctl stop dmrepl@db.service
+	check "$(dmsetup ls | grep -c '^db')" 0 "stopping the unit takes the pair down"
+	dmrepl remove db --volumes --yes
+	check "$(lvs --noheadings -o lv_name vg | xargs)" db "remove leaves the replica alone"
+	echo end
+	sync
+	systemctl --no-block poweroff
+}
+
+"$(cat /root/phase 2>/dev/null || echo first)"
