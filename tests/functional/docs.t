@@ -17,7 +17,9 @@ shopt -s extglob
 
 top=/repo
 documents=(README.md CONTRIBUTING.md Documentation/dm-replication.rst
-	Documentation/conformance.rst Documentation/benchmarks.rst)
+	Documentation/conformance.rst Documentation/benchmarks.rst
+	Documentation/walkthroughs.rst)
+[ $# -eq 0 ] || documents=("$@")
 work=/tmp/docs
 
 for document in "${documents[@]}" Makefile dm-replication-pair.c; do
