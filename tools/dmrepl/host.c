@@ -118,7 +118,7 @@ int read_program(const struct words *words, char **output)
 
 int64_t device_sectors(const char *path)
 {
-	uint64_t bytes;
+	uint64_t bytes = 0;
 	struct stat st;
 	int fd, err = 0;
 
