@@ -675,17 +675,20 @@ static void write_through(struct pair *pair)
 {
 	struct llist_node *nodes;
 	struct capture *c, *next;
+	struct blk_plug plug;
 
 	/* Before they are taken: who is added later counts anew. */
 	atomic_set(&pair->cow.read, 0);
 	nodes = llist_reverse_order(llist_del_all(&pair->cow.through));
+	blk_start_plug(&plug);
 	llist_for_each_entry_safe(c, next, nodes, through) {
-		bio_reset(&c->bio, pair->hidden, REQ_OP_WRITE);
+		bio_reset(&c->bio, pair->hidden, URGENT_WRITE);
 		fill_bio(pair, &c->bio, page_sector(c->index, c->first),
 			 &c->pages);
 		c->bio.bi_end_io = capture_written;
 		submit_bio_noacct(&c->bio);
 	}
+	blk_finish_plug(&plug);
 }
 
 /* Called with the bucket's lock held. */

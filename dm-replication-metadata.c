@@ -573,7 +573,7 @@ static void mark_batch(struct metadata *m)
  */
 int batch_write(struct metadata *m)
 {
-	blk_opf_t op = REQ_OP_WRITE | REQ_SYNC | REQ_META;
+	blk_opf_t op = URGENT_WRITE | REQ_META;
 	struct blk_plug plug;
 	unsigned int i;
 	int r;

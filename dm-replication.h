@@ -154,6 +154,9 @@ struct replication {
 /* Stretches are hashed into buckets; one more bucket takes the wide reads. */
 #define NR_BUCKETS	256
 
+/* A request waits for it: it is not to be held back as a cache's writing is. */
+#define URGENT_WRITE	(REQ_OP_WRITE | REQ_SYNC | REQ_IDLE)
+
 /**
  * struct bucket - who reads and who waits in some stretches of secondary
  * @lock: guards all members; irqsave, never nested
