@@ -251,6 +251,12 @@ static void put_pages(struct cow *cow, struct list_head *pages, unsigned int n)
 	spin_unlock_irqrestore(&cow->lock, flags);
 }
 
+/* Captures can go to hidden: the last of the memory is left to those who cannot. */
+static bool is_memory_short(void)
+{
+	return si_mem_available() < (long)(totalram_pages() / 32);
+}
+
 /* Add up to @n pages, as far as the limits and the memory go. */
 static void grow(struct cow *cow, unsigned int n, gfp_t gfp)
 {
@@ -317,6 +323,8 @@ static bool take_pages(struct repl_request *rq, unsigned int n,
 	if (taken || !missing)
 		return taken;
 
+	if (is_memory_short())
+		return false;
 	/* More than is missing: the next one needs pages, too. */
 	grow(cow, max(missing, 1U << CHUNK_ORDER), GFP_NOWAIT);
 	spin_lock_irqsave(&cow->lock, flags);
