@@ -924,9 +924,12 @@ static void describe_run(void)
 		printf("MISMATCH   with %s %llu of %s failing (%s)\n",
 		       kind_names[now.kind], U(now.k), device_names[now.device],
 		       how_names[now.how]);
-	printf("repeat: every --scenario %s --device %s --kind %s --how %s ",
-	       now.scenario->name, device_names[now.device], kind_names[now.kind],
-	       how_names[now.how]);
+	printf("repeat: every --scenario %s ", now.scenario->name);
+	if (now.allocation)
+		printf("--allocations 1 ");
+	else
+		printf("--device %s --kind %s --how %s ", device_names[now.device],
+		       kind_names[now.kind], how_names[now.how]);
 	printf("--only %llu --seed %llu\n", U(now.k), U(opts.seed));
 }
 
@@ -952,9 +955,13 @@ static void each_k(const struct plan *p, u64 n)
 			break;
 		if (now_us() - last > 10000000) {
 			last = now_us();
-			printf("# %s %s %s %s: %llu of about %llu\n", now.scenario->name,
-			       device_names[now.device], kind_names[now.kind],
-			       how_names[now.how], U(now.k), U(n));
+			if (now.allocation)
+				printf("# %s: allocation %llu\n", now.scenario->name, U(now.k));
+			else
+				printf("# %s %s %s %s: %llu of about %llu\n",
+				       now.scenario->name, device_names[now.device],
+				       kind_names[now.kind], how_names[now.how],
+				       U(now.k), U(n));
 			fflush(stdout);
 		}
 	}
