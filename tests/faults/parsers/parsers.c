@@ -380,7 +380,7 @@ bool metadata_failing(struct metadata *m)
 
 struct arguments {
 	unsigned int argc;
-	char *argv[MAX_WORDS];
+	char **argv;
 };
 
 static bool is_space(char c)
@@ -388,10 +388,13 @@ static bool is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r') || c == '\240';
 }
 
-/* Each word in memory of its own size. A backslash takes the next byte as it is. */
+/*
+ * Each word, and the row of them, in memory of its own size. A backslash takes
+ * the next byte as it is.
+ */
 static void split(struct arguments *a, const char *text)
 {
-	char *word = malloc(strlen(text) + 1), *out;
+	char *word = malloc(strlen(text) + 1), *words[MAX_WORDS], *out;
 
 	a->argc = 0;
 	while (a->argc < MAX_WORDS) {
@@ -405,15 +408,18 @@ static void split(struct arguments *a, const char *text)
 			*out++ = *text;
 		}
 		*out = '\0';
-		a->argv[a->argc++] = strdup(word);
+		words[a->argc++] = strdup(word);
 	}
 	free(word);
+	a->argv = malloc(a->argc * sizeof(*words));
+	memcpy(a->argv, words, a->argc * sizeof(*words));
 }
 
 static void drop(struct arguments *a)
 {
 	while (a->argc)
 		free(a->argv[--a->argc]);
+	free(a->argv);
 }
 
 static struct dm_table table;
