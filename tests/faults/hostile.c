@@ -3,8 +3,8 @@
  * Metadata devices that somebody has made up: superblocks and records with
  * any fields, most of them with a right checksum. Whatever is on the device,
  * a view is refused with EINVAL or EILSEQ, or it comes up and serves; then each
- * sector that it shows is that sector of active, hidden or secondary, and all
- * messages come to an end.
+ * sector that it shows is that sector of active, hidden or secondary, its status
+ * is one that there can be, and all messages come to an end.
  *
  * Expects the disks h-active, h-hidden, h-secondary (of one length) and
  * h-metadata in /dev/mapper.
@@ -197,6 +197,31 @@ static void use_view(void)
 	close(d.fd);
 }
 
+/* What it came up with exists. */
+static void expect_status(void)
+{
+	static const char *const stages[] = {
+		"none", "running", "failover", "failover_failed", "done", "stopped",
+		"invalid",
+	};
+	unsigned long long active, saved;
+	char line[1024], stage[32];
+	unsigned int i;
+
+	if (dmctl_status(VIEW, line, sizeof(line)) ||
+	    sscanf(line, "secondary %31s %*s %*s %*s %llu %llu", stage, &active,
+		   &saved) != 3) {
+		finding("no status: %s", line);
+		return;
+	}
+	for (i = 0; i < sizeof(stages) / sizeof(stages[0]); i++)
+		if (!strcmp(stage, stages[i]))
+			break;
+	if (i == sizeof(stages) / sizeof(stages[0]) || active > sectors ||
+	    saved > sectors)
+		finding("a status that cannot be: %s", line);
+}
+
 static void one_image(u64 i)
 {
 	int r;
@@ -214,6 +239,7 @@ static void one_image(u64 i)
 		return;
 	}
 	totals.accepted++;
+	expect_status();
 	use_view();
 	remove_it(VIEW);
 	remove_it(ORIGIN);

@@ -12,7 +12,7 @@
 LEN=10247	# sectors: six leaves, and a short page at the end
 here=$(dirname "$0")
 
-echo 20 >/proc/sys/kernel/hung_task_timeout_secs
+echo $((20 * ${SLOW:-1})) >/proc/sys/kernel/hung_task_timeout_secs
 modprobe dm-delay || bail "no dm-delay"
 for name in active hidden secondary metadata local replica; do
 	null_disk "n-$name" 6 discard=1 || bail "no disk"
@@ -20,6 +20,19 @@ for name in active hidden secondary metadata local replica; do
 	linear_disk "r-$name" "/dev/mapper/raw-$name" $LEN
 done
 modprobe dm-replication
+# Allocations that the module asked for, in whatever thread, without a trace.
+module=/sys/module/dm_repl
+for kind in failslab fail_page_alloc; do
+	knobs=/sys/kernel/debug/$kind
+	[ -d "$knobs" ] || continue
+	begin=$(<$module/sections/.text)
+	echo "$begin" >$knobs/require-start || bail "no stack filter"
+	echo $((begin + $(<$module/coresize))) >$knobs/require-end
+	echo -1 >$knobs/times
+	echo 0 >$knobs/verbose
+	echo N >$knobs/ignore-gfp-wait
+	[ "$kind" = failslab ] || echo 0 >$knobs/min-order
+done
 quiet_console
 "$here/races" "$@" 2>&1 | cat
 status=${PIPESTATUS[0]}

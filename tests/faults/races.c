@@ -17,6 +17,8 @@
  *   - everything ends; a checkpoint, or a failover, makes view and secondary equal
  *   - the primary's replica equals its own disk after a resync
  *
+ * With PERCENT so many of the module's allocations fail while nothing is quiet.
+ *
  * Expects the disks raw-active, raw-hidden, raw-secondary, raw-metadata, raw-local
  * and raw-replica, of one length, in /dev/mapper.
  */
@@ -65,9 +67,9 @@ static struct shared *shared;
 static u64 sectors, seed, round_nr;
 static bool calm;				/* no failover, no promote */
 static bool with_metadata;
+static u64 scarcity;				/* percent of allocations that fail */
 static struct rng rng;
 static unsigned char *buf;
-
 
 /* Return: what it was. */
 static u64 bump(_Atomic u64 *counter)
@@ -737,6 +739,35 @@ static void settle(void)
 	remove_it(PRIMARY);
 }
 
+/* ---- memory ---- */
+
+static void fail_allocations(const char *kind, u64 percent)
+{
+	char path[80];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/%s/probability", kind);
+	file = fopen(path, "w");
+	if (!file || fprintf(file, "%llu\n", U(percent)) < 0 || fclose(file))
+		die("%s: %s (a kernel with FAULT_INJECTION is needed)", path,
+		    strerror(errno));
+}
+
+static void make_scarce(u64 percent)
+{
+	fail_allocations("failslab", percent);
+	fail_allocations("fail_page_alloc", percent);
+}
+
+/* Who was not resumed for want of memory would be waited for in vain. */
+static void end_scarcity(void)
+{
+	make_scarce(0);
+	dmctl_resume(VIEW);
+	dmctl_resume(ORIGIN);
+	dmctl_resume(PRIMARY);
+}
+
 /* ---- rounds ---- */
 
 static void blank_metadata(void)
@@ -774,6 +805,8 @@ static void one_round(u64 us)
 	calm = round_nr % 2;
 	with_metadata = rng_chance(&rng, 35);
 	make_all();
+	if (scarcity)
+		make_scarce(scarcity);
 	start_work("message", send_message, MESSENGERS);
 	start_work("reload", change_tables, 1);
 	start_work("disks", break_disks, 1);
@@ -787,6 +820,8 @@ static void one_round(u64 us)
 		sleep_us(step);
 		us -= step;
 	}
+	if (scarcity)
+		end_scarcity();
 	gather();
 	if (!atomic_load(&shared->found))
 		settle();
@@ -846,11 +881,14 @@ int main(int argc, char **argv)
 {
 	u64 began, seconds;
 
-	if (argc != 3)
-		die("usage: races SECONDS SEED");
+	if (argc != 3 && argc != 4)
+		die("usage: races SECONDS SEED [PERCENT]");
 	seconds = strtoull(argv[1], NULL, 10);
 	seed = strtoull(argv[2], NULL, 10);
-	printf("# races: %llu s, seed %llu\n", U(seconds), U(seed));
+	if (argc == 4)
+		scarcity = strtoull(argv[3], NULL, 10);
+	printf("# races: %llu s, seed %llu, %llu %% of the allocations fail\n",
+	       U(seconds), U(seed), U(scarcity));
 	prepare();
 	began = now_us();
 	do {
