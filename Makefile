@@ -8,12 +8,14 @@
 # N=     how many operations soak-model compares, how many inputs check-fuzz makes
 # KILLS= how often check-kills kills a machine
 # MIN=   how many minutes check-races and soak take
+# STEP=  check-allocations fails each so-manieth allocation
 # SEED=  where the random numbers of a test begin (default: a fresh one, printed)
 
 J ?= 2
 N ?= 1000000
 KILLS ?= 50
 MIN ?= 10
+STEP ?= 1
 T ?= *
 helpers := $(patsubst %.c,%,$(wildcard tests/lib/*.c)) tests/powercut/powercut
 tests := $(T:%=tests/functional/%.t)
@@ -104,6 +106,10 @@ fault-programs: all $(helpers) need-vm
 check-faults-every: fault-programs ## fail every request that a script sends to the three disks, one at a time
 	tests/faults/run every
 
+check-allocations: debug-programs ## fail each STEP=th allocation of the script, one at a time; then any in races
+	tests/debug/run kasan every --allocations 1 --step $(STEP)
+	tests/debug/run kasan races $(MIN) 5
+
 check-fuzz: N = 100000
 check-fuzz: fault-programs ## N= tables and messages that may be anything
 	tests/faults/run fuzz $(N)
@@ -165,6 +171,7 @@ need-%:
 
 .PHONY: all modules bench-modules fault-programs tools install demo demo-two-hosts check \
 	check-metadata check-powercut check-kills check-unit check-mutants \
-	check-faults-every check-fuzz check-hostile check-parsers check-races soak \
+	check-faults-every check-allocations check-fuzz check-hostile check-parsers \
+	check-races soak \
 	check-debug check-kcsan check-kernels check-ci debug-programs \
 	soak-model bench bench-quick lint deb check-packages deps clean help
