@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --smp 2 --mem 1024 --timeout 1500 --with valgrind
+# vm: --smp 2 --mem 1024 --timeout 3600 --with valgrind
 #
 # The life of a pair once more, each dmrepl of it under valgrind: no wrong access
 # and nothing lost. One that finds something ends with status 99, which no
