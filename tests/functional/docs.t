@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --smp 2 --mem 1024 --timeout 600
+# vm: --smp 2 --mem 1024 --timeout 1500
 #
 # The documents say what is so. Every block that they mark as shell (```sh in
 # Markdown, ".. code-block:: sh" in reStructuredText) is run: those of one

@@ -3,7 +3,7 @@
 #
 # Runs at the end of each boot of the machine that tests/packages/run makes, with
 # systemd and udev as Debian has them: makes a pair, promotes it, reboots, looks;
-# ends the promotion, reboots, looks.
+# ends the promotion, reboots, looks, fails over; reboots, looks.
 
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -22,11 +22,21 @@ state()
 	dmrepl status "$1" | awk -v name="$1" '$1 == name { print $2 }'
 }
 
-# What has a file system's UUID by its name, where it leads.
+# What anybody has tried to read of a device that cannot be read yet.
+unreadable()
+{
+	local dev
+
+	dev=$(basename "$(readlink -f "/dev/mapper/$1")")
+	udevadm settle
+	dmesg | grep -c "I/O error.* dev $dev,"
+}
+
+# What has a file system's UUID by its name, where it leads; nothing if nobody has.
 by_uuid()
 {
 	udevadm settle
-	readlink -f "/dev/disk/by-uuid/$(cat /root/uuid)"
+	readlink -e "/dev/disk/by-uuid/$(cat /root/uuid)"
 }
 
 next()
@@ -41,17 +51,17 @@ first()
 {
 	vgcreate -qq vg /dev/vdb
 	lvcreate -qq -y -L 64m -n db vg
+	mkfs.ext4 -q /dev/vg/db
+	blkid -p -s UUID -o value /dev/vg/db >/root/uuid
+	check "$(by_uuid)" "$(readlink -f /dev/vg/db)" "a disk is found by its file system's UUID"
 	dmrepl create db --vg vg --secondary /dev/vg/db
 	check $? 0 "a pair is made from a volume group"
 	check "$(state db)" none "it is there"
+	check "$(by_uuid)" "" "its disk is not found any more, nor the view that has not been started"
+	check "$(unreadable db)" 0 "nobody has tried to read that"
 	systemctl enable -q dmrepl@db.service
 	systemctl start dmrepl@db.service
 	check $? 0 "its unit finds it up"
-	mkfs.ext4 -q /dev/mapper/db-origin
-	blkid -p -s UUID -o value /dev/mapper/db-origin >/root/uuid
-	udevadm settle
-	check "$(readlink -e "/dev/disk/by-uuid/$(cat /root/uuid)")" "" \
-		"before the start nobody is found by the file system's UUID"
 	mkdir -p /mnt/stream /mnt/view
 	mount /dev/mapper/db-origin /mnt/stream
 	echo one >/mnt/stream/state
@@ -102,10 +112,30 @@ third()
 	systemctl start dmrepl-checkpoint@db.service
 	check "$?" 0 "its service makes a checkpoint"
 	check "$(dmsetup status db | cut -d ' ' -f 7)" 2 "the epoch has gone up"
+	mount /dev/mapper/db-origin /mnt/stream
+	echo four >/mnt/stream/state
+	umount /mnt/stream
+	dmrepl failover db --wait --yes 2>/dev/null
+	check "$(state db)" "done" "it fails over"
+	next fourth
+}
+
+fourth()
+{
+	check "$(systemctl is-active dmrepl@db.service)" active "after that reboot the unit is active, too"
+	check "$(state db)" "done" "the pair is still failed over"
+	check "$(dmsetup status db-origin | cut -d ' ' -f 4-6)" "origin alone fenced" \
+		"and its origin fenced"
+	check "$(findmnt -no SOURCE /mnt/view)" /dev/mapper/db "its file system is mounted"
+	check "$(cat /mnt/view/state)" three "what the stream had written since the checkpoint is undone"
+	umount /mnt/view
+	dmrepl rejoin db --yes 2>/dev/null
+	check "$(state db)" running "rejoin makes it a pair, which starts by itself"
 	systemctl stop dmrepl@db.service
 	check "$(dmsetup ls | grep -c '^db')" 0 "stopping the unit takes the pair down"
 	dmrepl remove db --volumes --yes
 	check "$(lvs --noheadings -o lv_name vg | xargs)" db "remove leaves the replica alone"
+	check "$(by_uuid)" "$(readlink -f /dev/vg/db)" "which is found by its UUID again"
 	echo end
 	sync
 	systemctl --no-block poweroff 2>/dev/null

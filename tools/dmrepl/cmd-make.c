@@ -141,8 +141,10 @@ static int create_steps(struct pair *pair)
 	if (wrong)
 		return fail(EXIT_USAGE, "%s: %s; dmrepl create --help", pair->name, wrong);
 	code = pair_up_journalled(pair, planned_sectors, extent);
-	if (!code && !opts.transient)
+	if (!code && !opts.transient) {
 		code = config_write(pair);
+		pair_stir_disks(pair);
+	}
 	return code;
 }
 
@@ -387,6 +389,8 @@ static int remove_pair(const char *name)
 		code = promotion_remove(name);
 	if (!code)
 		code = config_remove(name);
+	if (!code)
+		pair_stir_disks(&pair);
 	pair_free(&pair);
 	return code;
 }

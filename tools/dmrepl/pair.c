@@ -45,22 +45,38 @@ int live_must(const char *name, struct live *live)
 
 bool stir = true;
 
-/* What udev knows of the view, its file system and its readiness, goes by the stage. */
-static void stir_udev(const char *device)
+/* What udev knows of a device goes by its role, of a view by its stage, too. */
+static void stir_udev(dev_t dev)
 {
-	struct live live;
-	FILE *file;
+	char *path AUTOFREE = must_print("/sys/dev/block/%u:%u/uevent", major(dev), minor(dev));
+	FILE *file = fopen(path, "we");
 
-	if (live_read_view(device, &live))
-		return;
-	char *path AUTOFREE = must_print("/sys/dev/block/%u:%u/uevent", major(live.dev),
-					 minor(live.dev));
-
-	live_free(&live);
-	file = fopen(path, "we");
 	if (file) {
 		fputs("change", file);
 		fclose(file);
+	}
+}
+
+static void stir_mapped(const char *name)
+{
+	struct live live;
+
+	if (live_read_view(name, &live))
+		return;
+	stir_udev(live.dev);
+	live_free(&live);
+}
+
+void pair_stir_disks(const struct pair *pair)
+{
+	unsigned int i;
+
+	for (i = 0; i < KEYS && !dry_run; i++) {
+		dev_t dev = keys[i].kind == DEVICE && pair->value[i] ?
+			    device_number(pair->value[i]) : 0;
+
+		if (dev)
+			stir_udev(dev);
 	}
 }
 
@@ -74,7 +90,7 @@ int tell(const char *device, const char *message)
 	switch (err) {
 	case 0:
 		if (!dry_run && stir)
-			stir_udev(device);
+			stir_mapped(device);
 		return EXIT_DONE;
 	case -ETIMEDOUT:
 		return fail(EXIT_TIME, "%s: %s: %s", device, message, reason ? reason :

@@ -25,6 +25,8 @@ int pair_view_down(const char *name);
 int pair_view_up(const struct pair *pair);
 /* Undoes what a create that was cut short has made. */
 int pair_undo(const char *name);
+/* Has udev look at the pair's disks again: they are its own now, or no longer. */
+void pair_stir_disks(const struct pair *pair);
 /* Sectors of the pair, or 0 after an error that it has said. */
 uint64_t pair_sectors(const struct pair *pair);
 
