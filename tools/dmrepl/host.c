@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/fs.h>
 #include <poll.h>
 #include <signal.h>
@@ -39,6 +40,8 @@ static void become(const struct words *words, int output)
 		dup2(output, STDOUT_FILENO);
 		dup2(nowhere, STDERR_FILENO);
 	}
+	/* libdevmapper lets its control device be inherited; LVM complains of it. */
+	close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
 	execvp(words->word[0], words->word);
 	_exit(errno == ENOENT ? 127 : 126);
 }
