@@ -142,8 +142,9 @@ lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, coccic
 deb: need-deb ## build the packages dm-replication-dkms and dmrepl
 	tests/packages/build
 
-check-packages: need-deb ## install, upgrade, remove and purge them; reboot with a promoted pair
+check-packages: modules need-deb need-vm ## install, upgrade and purge them; reboot with a promoted pair; Secure Boot
 	tests/packages/run
+	tests/packages/secure-boot
 
 deps: ## install every Debian package that any verb needs
 	tests/vm/deps

@@ -18,7 +18,7 @@ shopt -s extglob
 top=/repo
 documents=(README.md CONTRIBUTING.md Documentation/dm-replication.rst
 	Documentation/conformance.rst Documentation/benchmarks.rst
-	Documentation/walkthroughs.rst)
+	Documentation/walkthroughs.rst Documentation/secure-boot.rst)
 [ $# -eq 0 ] || documents=("$@")
 work=/tmp/docs
 
