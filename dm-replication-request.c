@@ -682,6 +682,7 @@ void pair_record_error(struct pair *pair, enum error_class class, int error,
 
 	spin_lock_irqsave(&pair->stage_lock, flags);
 	first = !pair->error.total++;
+	pair->error.of[class]++;
 	if (first) {
 		pair->error.error = error;
 		pair->error.class = class;

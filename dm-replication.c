@@ -1115,6 +1115,22 @@ static int message_get_error(struct replication *r, unsigned int argc,
 	return ANSWERED;
 }
 
+/* For figures that somebody keeps: before start, too, there are none. */
+static int message_get_errors(struct replication *r, unsigned int argc,
+			      char **argv, char *result, unsigned int maxlen)
+{
+	struct first_error e;
+	unsigned int sz = 0, i;
+	int error;
+
+	error = pair_get_error(r, false, &e);
+	if (error && error != -ENXIO)
+		return error;
+	for (i = 0; i < NR_ERROR_CLASSES; i++)
+		DMEMIT("%s%s %llu", i ? " " : "", error_names[i], e.of[i]);
+	return ANSWERED;
+}
+
 static int message_clear_error(struct replication *r, unsigned int argc,
 			       char **argv, char *result, unsigned int maxlen)
 {
@@ -1225,6 +1241,7 @@ static const struct message messages[] = {
 	{ "failover", 1, 2, FOR_BOTH, message_failover },
 	{ "promote", 1, 2, FOR_BOTH, message_promote },
 	{ "get_error", 1, 2, FOR_BOTH, message_get_error },
+	{ "get_errors", 1, 1, FOR_BOTH, message_get_errors },
 	{ "clear_error", 1, 1, FOR_BOTH, message_clear_error },
 	{ "guard", 2, 2, FOR_VIEW, message_guard },
 	{ "set", 3, 3, FOR_BOTH, message_set },
@@ -1249,7 +1266,7 @@ static unsigned int mode_of(struct replication *r)
 }
 
 #define VIEW_MESSAGES							\
-	"start, checkpoint, stop, failover, promote, guard, get_error, clear_error, set; for an origin rejoin; for a primary start_resync, pause_resync"
+	"start, checkpoint, stop, failover, promote, guard, get_error, get_errors, clear_error, set; for an origin rejoin; for a primary start_resync, pause_resync"
 
 static int replication_message(struct dm_target *ti, unsigned int argc,
 			       char **argv, char *result, unsigned int maxlen)

@@ -332,12 +332,13 @@ struct inflight {
 	unsigned long out;
 };
 
-/* The first error since start, and how many there were. */
+/* The first error since start, and how many there were, in all and by class. */
 struct first_error {
 	int error;
 	enum error_class class;
 	sector_t sector;
 	u64 total;
+	u64 of[NR_ERROR_CLASSES];
 };
 
 /**

@@ -243,7 +243,8 @@ static struct foretold foretell_both(enum mode mode)
 			       foretell_act((enum act)i, mode) : refuse(-EINVAL);
 	if (!strcasecmp(name, "get_error") && is_alone_or_with("all"))
 		return refuse(stage == NONE ? -ENXIO : 0);
-	if (!strcasecmp(name, "clear_error") && nr_words == 1)
+	if ((!strcasecmp(name, "get_errors") || !strcasecmp(name, "clear_error")) &&
+	    nr_words == 1)
 		return refuse(0);
 	if (!strcasecmp(name, "set"))
 		return foretell_set(mode);
@@ -500,8 +501,8 @@ static struct rng rng;
 static char text[DMCTL_TEXT];
 
 static const char *const message_words[] = {
-	"start", "checkpoint", "stop", "failover", "promote", "get_error", "clear_error",
-	"guard", "set", "rejoin", "all", "primary", "secondary", "on", "off", "hold_mib",
+	"start", "checkpoint", "stop", "failover", "promote", "get_error", "get_errors",
+	"clear_error", "guard", "set", "rejoin", "all", "primary", "secondary", "on", "off", "hold_mib",
 	"checkpoint_timeout_ms", "commit_rate_mib", "on_capture_error", "fail",
 	"drop_view", "autostart", "discard_passdown", "resync_rate_mib",
 	"replica_timeout_ms", "group", "metadata", "start_resync", "pause_resync", "full",

@@ -43,6 +43,9 @@ dm_swap wire 0 32768 error
 stamp /dev/mapper/disk 0x22 64k 64k
 gives 0 "wait --for error" dmrepl wait disk --for error --timeout 20s
 like "$(dmrepl status disk)" 'disk +running .*broken.*error forward' "status says broken"
+gives 0 "metrics of it" dmrepl metrics disk
+like "$OUT" 'errors_total\{pair="disk",class="forward"\} [1-9]' "metrics: errors of the replica"
+like "$OUT" 'errors_total\{pair="disk",class="local"\} 0' "metrics: none of the local disk"
 gives 1 "resync --wait to a broken replica" dmrepl resync disk --wait
 dm_swap wire 0 32768 linear "$replica" 0
 gives 0 "resync --wait when it is back" dmrepl resync disk --wait

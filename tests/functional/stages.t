@@ -38,6 +38,7 @@ get_error       ENXIO   text   text    text    text    text    text
 guard_on        ok      ok     EINVAL  EINVAL  EINVAL  ok      ok
 guard_off       ok      ok     EINVAL  EINVAL  EINVAL  ok      ok
 set             ok      ok     ok      ok      ok      ok      ok
+get_errors      ok      ok     ok      ok      ok      ok      ok
 clear_error     ok      ok     ok      ok      ok      ok      ok"
 
 documented()

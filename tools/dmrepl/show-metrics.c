@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Pairs in the text format of Prometheus. */
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "show.h"
@@ -19,7 +21,6 @@ static double held(const struct live *live) { return live->held * SECTOR; }
 static double memory(const struct live *live) { return live->leaf_bytes; }
 static double captures(const struct live *live) { return live->captures; }
 static double spills(const struct live *live) { return live->spills; }
-static double errors(const struct live *live) { return live->errors; }
 static double pause_last(const struct live *live) { return live->pause_last / 1e6; }
 static double pause_longest(const struct live *live) { return live->pause_longest / 1e6; }
 static double committed(const struct live *live) { return live->committed * SECTOR; }
@@ -56,7 +57,6 @@ static const struct metric {
 	{ "memory_bytes", "gauge", VIEWS, memory, "Memory of the overlay's records." },
 	{ "captures_total", "counter", VIEWS, captures, "Pages captured since start." },
 	{ "spills_total", "counter", VIEWS, spills, "Spill writes to hidden since start." },
-	{ "errors_total", "counter", VIEWS | PRIMARIES, errors, "Errors since start." },
 	{ "pause_last_seconds", "gauge", VIEWS, pause_last, "Pause of the last transition." },
 	{ "pause_longest_seconds", "gauge", VIEWS, pause_longest, "Longest pause since start." },
 	{ "committed_bytes", "gauge", VIEWS, committed, "What a failover has copied." },
@@ -115,8 +115,36 @@ static void show_stages(FILE *to, const struct rows *rows)
 	}
 }
 
-/* The kernel keeps the class of the first error, and how many there were. */
+/* Words and numbers in turn. */
+static void show_classes(FILE *to, const char *name, const char *counts)
+{
+	char class[32];
+	uint64_t count;
+	int len;
+
+	while (sscanf(counts, "%31s %" SCNu64 "%n", class, &count, &len) == 2) {
+		fputs("dm_replication_errors_total{", to);
+		label(to, "pair", name);
+		fprintf(to, ",class=\"%s\"} %" PRIu64 "\n", class, count);
+		counts += len;
+	}
+}
+
 static void show_errors(FILE *to, const struct rows *rows)
+{
+	unsigned int i;
+
+	head(to, "errors_total", "counter", "Errors since start, by class.");
+	for (i = 0; i < rows->count; i++) {
+		char *counts AUTOFREE = NULL;
+
+		if (what(&rows->row[i].live) &&
+		    !dm_tell(rows->row[i].live.name, "get_errors", &counts) && counts)
+			show_classes(to, rows->row[i].name, counts);
+	}
+}
+
+static void show_first_errors(FILE *to, const struct rows *rows)
 {
 	unsigned int i;
 
@@ -149,4 +177,5 @@ void show_metrics(FILE *to, const struct rows *rows)
 		}
 	}
 	show_errors(to, rows);
+	show_first_errors(to, rows);
 }
