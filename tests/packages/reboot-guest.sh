@@ -97,7 +97,7 @@ second()
 	check "$(state db)" none "rejoin makes it a pair again"
 	echo "autostart = on" >>/etc/dmrepl.d/db.conf
 	systemctl enable -q --now dmrepl-checkpoint@db.timer
-	echo "UUID=$(cat /root/uuid) /mnt/view ext4 ro,noload,nofail,x-systemd.requires=dmrepl@db.service 0 0" \
+	echo "UUID=$(cat /root/uuid) /mnt/view ext4 ro,noload,nofail,x-systemd.requires=dmrepl@db.service,x-systemd.device-timeout=10min 0 0" \
 		>>/etc/fstab
 	next third
 }
@@ -105,6 +105,7 @@ second()
 third()
 {
 	check "$(state db)" running "a pair that is not promoted comes up, and starts by itself"
+	systemctl start mnt-view.mount	# or wait for it
 	check "$(findmnt -no SOURCE /mnt/view)" /dev/mapper/db "its file system is mounted by /etc/fstab"
 	check "$(cat /mnt/view/state)" three "what was written before rejoin is there"
 	check "$(systemctl is-active dmrepl-checkpoint@db.timer)" active "the timer is set"
@@ -126,6 +127,7 @@ fourth()
 	check "$(state db)" "done" "the pair is still failed over"
 	check "$(dmsetup status db-origin | cut -d ' ' -f 4-6)" "origin alone fenced" \
 		"and its origin fenced"
+	systemctl start mnt-view.mount
 	check "$(findmnt -no SOURCE /mnt/view)" /dev/mapper/db "its file system is mounted"
 	check "$(cat /mnt/view/state)" three "what the stream had written since the checkpoint is undone"
 	umount /mnt/view
