@@ -54,6 +54,7 @@ unsigned long hold_mib_total;
 #define TRIM_PAGES		256U	/* with interrupts off */
 #define MAX_SPILLS		32			/* in flight */
 #define MAX_READ		32	/* so many do not wait for others */
+#define LAST_BYTES		(256UL << 20)	/* at most, that are left to others */
 #define SPILL_RETRY		HZ
 
 static atomic_long_t total_pages;	/* of all pairs, floors apart */
@@ -254,7 +255,9 @@ static void put_pages(struct cow *cow, struct list_head *pages, unsigned int n)
 /* Captures can go to hidden: the last of the memory is left to those who cannot. */
 static bool is_memory_short(void)
 {
-	return si_mem_available() < (long)(totalram_pages() / 32);
+	/* Huge pages count as memory, and are never available. */
+	return si_mem_available() <
+	       (long)min(totalram_pages() / 32, LAST_BYTES >> PAGE_SHIFT);
 }
 
 /* Add up to @n pages, as far as the limits and the memory go. */
@@ -683,12 +686,10 @@ static void write_through(struct pair *pair)
 {
 	struct llist_node *nodes;
 	struct capture *c, *next;
-	struct blk_plug plug;
 
 	/* Before they are taken: who is added later counts anew. */
 	atomic_set(&pair->cow.read, 0);
 	nodes = llist_reverse_order(llist_del_all(&pair->cow.through));
-	blk_start_plug(&plug);
 	llist_for_each_entry_safe(c, next, nodes, through) {
 		bio_reset(&c->bio, pair->hidden, URGENT_WRITE);
 		fill_bio(pair, &c->bio, page_sector(c->index, c->first),
@@ -696,7 +697,6 @@ static void write_through(struct pair *pair)
 		c->bio.bi_end_io = capture_written;
 		submit_bio_noacct(&c->bio);
 	}
-	blk_finish_plug(&plug);
 }
 
 /* Called with the bucket's lock held. */
@@ -1113,6 +1113,7 @@ static bool spill_some(struct pair *pair)
 {
 	struct cow *cow = &pair->cow;
 	struct held *first;
+	blk_opf_t op = REQ_OP_WRITE;
 	LIST_HEAD(pages);
 	struct spill *s;
 	struct bio *bio;
@@ -1124,13 +1125,15 @@ static bool spill_some(struct pair *pair)
 	if (READ_ONCE(pair->route) == STAGE_RUNNING &&
 	    (!READ_ONCE(pair->deferring) || !list_empty(&cow->waiters)))
 		n = __pick_spill(cow, &pages);
+	if (!list_empty(&cow->waiters))
+		op = URGENT_WRITE;
 	spin_unlock_irq(&cow->lock);
 	if (!n) {
 		pair_count_out(pair);
 		return false;
 	}
 
-	bio = bio_alloc_bioset(pair->hidden, n, REQ_OP_WRITE, GFP_NOIO,
+	bio = bio_alloc_bioset(pair->hidden, n, op, GFP_NOIO,
 			       &cow->spill_bios);
 	s = container_of(bio, struct spill, bio);
 	s->pair = pair;

@@ -244,13 +244,14 @@ static void do_trim(struct work_struct *work)
 {
 	struct primary *p = container_of(to_delayed_work(work), struct primary,
 					 trim_work);
-	unsigned int n, left;
+	unsigned int n;
 	LIST_HEAD(pages);
 	bool again;
 
 	spin_lock_irq(&p->spare_lock);
-	for (left = p->nr_idle; left && p->nr_spare > FLOOR_PAGES; left -= n) {
-		n = min3(left, p->nr_spare - FLOOR_PAGES, TRIM_PAGES);
+	while (p->nr_idle && p->nr_spare > FLOOR_PAGES) {
+		n = min3(p->nr_idle, p->nr_spare - FLOOR_PAGES, TRIM_PAGES);
+		p->nr_idle -= n;
 		__cut_spare(p, n, &pages);
 		spin_unlock_irq(&p->spare_lock);
 		free_pages_of(&pages);

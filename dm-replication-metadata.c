@@ -198,7 +198,7 @@ static int send_super(struct metadata *m, const struct metadata_state *s,
 		m->sequence++;
 	while (m->sequence % DMREPL_NR_SUPERS != slot);
 	build_super(m, s);
-	r = transfer(m->bdev, REQ_OP_WRITE | REQ_SYNC | REQ_META | REQ_FUA,
+	r = transfer(m->bdev, URGENT_WRITE | REQ_META | REQ_FUA,
 		     slot * DMREPL_SUPER_STEP, m->super, m->unit);
 	/* Of two of which one is bad, the good one is not left for it. */
 	if (slot != m->newest || r)
