@@ -59,6 +59,8 @@ first()
 	check "$(state db)" none "it is there"
 	check "$(by_uuid)" "" "its disk is not found any more, nor the view that has not been started"
 	check "$(unreadable db)" 0 "nobody has tried to read that"
+	udevadm trigger -c change -w "$(readlink -f /dev/vg/db)"
+	check "$(by_uuid)$(readlink -e /dev/vg/db | grep -c dm)" 1 "nor after one more event, which leaves LVM's name alone"
 	systemctl enable -q dmrepl@db.service
 	systemctl start dmrepl@db.service
 	check $? 0 "its unit finds it up"
