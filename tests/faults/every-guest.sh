@@ -6,6 +6,8 @@
 
 # shellcheck source=tests/lib/guest.sh
 . "$(dirname "$0")/../lib/guest.sh"
+# shellcheck source=tests/faults/quiet.sh
+. "$(dirname "$0")/quiet.sh"
 
 LEN=5127	# sectors: three leaves, and a short page at the end
 here=$(dirname "$0")
@@ -26,8 +28,10 @@ for kind in failslab fail_page_alloc; do
 	echo 0 >"/sys/kernel/debug/$kind/verbose"
 	[ "$kind" = failslab ] || echo 0 >"/sys/kernel/debug/$kind/min-order"
 done
+[[ $* != *--allocations* ]] || quiet_console
 "$here/every" "$@" 2>&1 | cat
 status=${PIPESTATUS[0]}
+[[ $* != *--allocations* ]] || loud_console
 for name in active hidden secondary metadata; do
 	dmsetup remove "f-$name" || status=1
 done

@@ -27,8 +27,8 @@ for kind in failslab fail_page_alloc; do
 	[ -d "$knobs" ] || continue
 	begin=$(<$module/sections/.text)
 	echo "$begin" >$knobs/require-start || bail "no stack filter"
-	echo $((begin + $(<$module/coresize))) >$knobs/require-end
-	echo -1 >$knobs/times
+	printf "0x%x\n" $((begin + $(<$module/coresize))) >$knobs/require-end
+	echo 2147483647 >$knobs/times
 	echo 0 >$knobs/verbose
 	echo N >$knobs/ignore-gfp-wait
 	[ "$kind" = failslab ] || echo 0 >$knobs/min-order
