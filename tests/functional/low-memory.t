@@ -64,7 +64,7 @@ done
 wait $!
 ok $? "the stream has overwritten the disk once more"
 run_ok "failover" dmsetup message p-view 0 failover
-wait_stage p done 60
+wait_stage p "done" 60
 is "$(stage p)" "done" "it ends"
 expect "$VIEW" 0x22 0 8m "the view is what it was before"
 expect "$VIEW" 0x44 8m 4m "and what was written to it"
