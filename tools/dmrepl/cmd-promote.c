@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "host.h"
 #include "pair.h"
 #include "progress.h"
 
@@ -51,56 +53,112 @@ static int say_costs(const struct words *names, bool failover)
 
 /* --- the durable record --------------------------------------------------- */
 
-static int record_one(const char *name, const char *kind)
+/* The record is to name the disk that is promoted: the file may be another's by now. */
+static int check_secondary(const struct live *live, const struct pair *pair)
+{
+	const char *named = pair->value[KEY_SECONDARY];
+	const char *its = live->table[live->kind == LIVE_VIEW ? 2 : 0];
+	dev_t dev = named ? device_number(named) : 0;
+	char *numbers AUTOFREE = must_print("%u:%u", major(dev), minor(dev));
+
+	if (dev && its && !strcmp(numbers, its))
+		return EXIT_DONE;
+	return fail(EXIT_STAGE, "%s: the configuration names %s, which is not its replica (%s); mend that first",
+		    live->name, named ? named : "no secondary", its ? its : "none");
+}
+
+static int record_one(const struct live *live, const char *kind)
 {
 	struct promotion promotion = {};
 	struct pair pair;
 	int code;
 
-	if (!config_exists(name)) {
-		note("%s has no configuration file: this will not outlive a reboot", name);
+	if (!config_exists(live->name)) {
+		note("%s has no configuration file: this will not outlive a reboot", live->name);
 		return EXIT_DONE;
 	}
-	code = config_read(name, &pair);
+	code = config_read(live->name, &pair);
 	if (code)
 		return code;
-	promotion_now(&promotion, kind);
-	promotion.secondary = must_copy(pair.value[KEY_SECONDARY]);
-	promotion.metadata = !!pair.value[KEY_METADATA];
-	code = promotion_write(name, &promotion);
+	code = check_secondary(live, &pair);
+	if (!code) {
+		promotion_now(&promotion, kind);
+		promotion.secondary = must_copy(pair.value[KEY_SECONDARY]);
+		promotion.metadata = live->kind == LIVE_VIEW && live->table[3];
+		code = promotion_write(live->name, &promotion);
+	}
 	promotion_free(&promotion);
 	pair_free(&pair);
 	return code;
 }
 
-static int record_done(const char *name)
+/* Under the lock, of a view that is the disk; a record that is not there is written. */
+static int record_done(const char *name, const char *kind)
 {
 	struct promotion promotion;
-	int code = promotion_read(name, &promotion);
+	struct live live;
+	int code;
 
-	if (!code && promotion.kind[0]) {
+	if (!config_exists(name))
+		return EXIT_DONE;
+	if (live_read(name, &live))
+		return fail(EXIT_FAILED, "%s: its status cannot be read", name);
+	code = promotion_read(name, &promotion);
+	if (!code && !promotion.kind[0]) {
+		code = record_one(&live, kind);
+		if (!code)
+			code = promotion_read(name, &promotion);
+	}
+	if (!code && promotion.kind[0] && strcmp(promotion.state, "done")) {
 		snprintf(promotion.state, sizeof(promotion.state), "done");
 		code = promotion_write(name, &promotion);
 	}
 	promotion_free(&promotion);
+	live_free(&live);
 	return code;
 }
 
-/* Whether this view is on its way to be the disk: then its record must stay. */
-static bool is_promoted(const char *name)
+/* For who has waited without the lock: by now it may have been rejoined. */
+static int note_end(const char *name)
 {
 	struct live live;
-	bool is;
+	int code = lock_pair(name);
 
-	if (live_read_view(name, &live))
-		return true;
-	is = live_is(&live, "failover") || live_is(&live, "failover_failed") ||
-	     live_is(&live, "done");
-	live_free(&live);
-	return is;
+	if (!code && !live_read_view(name, &live)) {
+		if (live_is(&live, "done"))
+			code = record_done(name, "failover");
+		live_free(&live);
+	}
+	unlock_pairs();
+	return code;
 }
 
-static int record_all(const struct words *names, const char *kind)
+static int check_stage(const struct live *live, bool failover);
+
+/* What another dmrepl has recorded, or the kernel has begun, since we asked stays. */
+static int record_member(const char *name, bool failover, struct words *written)
+{
+	struct promotion old;
+	struct live live;
+	int code;
+
+	if (live_read(name, &live))
+		return fail(EXIT_FAILED, "%s: its status cannot be read", name);
+	code = check_stage(&live, failover);
+	if (!code)
+		code = promotion_read(name, &old);
+	if (!code) {
+		if (!live_is_promoted(&live))
+			words_add(written, "%s", name);
+		if (!live_is_promoted(&live) || !old.kind[0])
+			code = record_one(&live, failover ? "failover" : "promote");
+		promotion_free(&old);
+	}
+	live_free(&live);
+	return code;
+}
+
+static int record_all(const struct words *names, bool failover, struct words *written)
 {
 	unsigned int i;
 	int code = EXIT_DONE;
@@ -108,17 +166,30 @@ static int record_all(const struct words *names, const char *kind)
 	for (i = 0; i < names->count && !code; i++)
 		code = lock_pair(names->word[i]);
 	for (i = 0; i < names->count && !code; i++)
-		code = record_one(names->word[i], kind);
+		code = record_member(names->word[i], failover, written);
 	return code;
 }
 
-static void forget_refused(const struct words *names)
+/* Of a view that is on its way to be the disk in spite of all the record must stay. */
+static bool is_promoted(const char *name)
+{
+	struct live live;
+	bool is;
+
+	if (live_read_view(name, &live))
+		return true;
+	is = live_is_promoted(&live);
+	live_free(&live);
+	return is;
+}
+
+static void forget_refused(const struct words *written)
 {
 	unsigned int i;
 
-	for (i = 0; i < names->count; i++) {
-		if (!is_promoted(names->word[i]))
-			promotion_remove(names->word[i]);
+	for (i = 0; i < written->count; i++) {
+		if (!is_promoted(written->word[i]))
+			promotion_remove(written->word[i]);
 	}
 }
 
@@ -134,11 +205,11 @@ static enum progress_state failover_state(const struct live *live, uint64_t *don
 	return live_is(live, "failover") ? PROGRESS_ON : PROGRESS_FAILED;
 }
 
-static int await_one(const char *name)
+int await_failover(const char *name)
 {
 	switch (progress_wait(name, "failover", failover_state)) {
 	case PROGRESS_DONE:
-		return record_done(name);
+		return note_end(name);
 	case PROGRESS_GONE:
 		return fail(EXIT_NO_PAIR, "%s is gone", name);
 	case PROGRESS_INTERRUPTED:
@@ -155,7 +226,7 @@ static int await_all(const struct words *names)
 	int code = EXIT_DONE, its;
 
 	for (i = 0; i < names->count; i++) {
-		its = await_one(names->word[i]);
+		its = await_failover(names->word[i]);
 		code = code ? code : its;
 	}
 	return code;
@@ -164,20 +235,20 @@ static int await_all(const struct words *names)
 /* Somebody has to write down that the copying has ended: a process stays for that. */
 static int await_behind(const struct words *names)
 {
+	int status = -1;
 	pid_t pid;
 
 	fflush(NULL);
 	pid = fork();
-	if (pid < 0)
-		return fail(EXIT_FAILED, "no process can be made to note the end; dmrepl wait --for done does it");
-	if (pid) {
-		unlock_pairs();
-		waitpid(pid, NULL, 0);
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	if (pid && status)
+		return fail(EXIT_FAILED, "the failover goes on, but no process can be made to note its end; dmrepl wait --for done does it");
+	if (pid)
 		return EXIT_DONE;
-	}
-	if (fork())
-		_exit(0);
-	unlock_pairs();
+	pid = fork();
+	if (pid)
+		_exit(pid < 0);
 	setsid();
 	if (!freopen("/dev/null", "r", stdin) || !freopen("/dev/null", "w", stdout) ||
 	    !freopen("/dev/null", "w", stderr))
@@ -189,28 +260,27 @@ static int await_behind(const struct words *names)
 
 static int promote_members(const struct live *live, const struct words *names, bool failover)
 {
+	struct words written = {};
 	unsigned int i;
 	int code = say_costs(names, failover);
 
 	if (!code)
 		code = confirm("Go on?");
 	if (!code)
-		code = record_all(names, failover ? "failover" : "promote");
-	if (code) {
-		forget_refused(names);
+		code = record_all(names, failover, &written);
+	if (!code)
+		code = tell_view(live->name, failover ? "failover" : "promote");
+	if (code)
+		forget_refused(&written);
+	words_free(&written);
+	if (code || dry_run)
 		return code;
-	}
-	code = tell_view(live->name, failover ? "failover" : "promote");
-	if (code) {
-		forget_refused(names);
-		return code;
-	}
-	if (dry_run)
-		return EXIT_DONE;
-	if (failover)
+	if (failover) {
+		unlock_pairs();
 		return opts.wait ? await_all(names) : await_behind(names);
+	}
 	for (i = 0; i < names->count && !code; i++)
-		code = record_done(names->word[i]);
+		code = record_done(names->word[i], "promote");
 	return code;
 }
 
@@ -220,6 +290,11 @@ static int check_stage(const struct live *live, bool failover)
 	if (live->kind == LIVE_PRIMARY)
 		return fail(EXIT_STAGE, "%s is a primary; its standby's view is promoted",
 			    live->name);
+	if (live_is(live, "done"))
+		return EXIT_DONE;
+	if (!failover && live_is_promoted(live))
+		return fail(EXIT_STAGE, "%s: its failover has begun and must end; dmrepl failover --wait %s",
+			    live->name, live->name);
 	if (live_is(live, "none"))
 		return fail(EXIT_STAGE, "%s has not been started; dmrepl start %s, or use its secondary",
 			    live->name, live->name);
@@ -235,6 +310,36 @@ static int check_stage(const struct live *live, bool failover)
 	return EXIT_DONE;
 }
 
+static bool all_promoted(const struct words *names, bool failover)
+{
+	struct live live;
+	unsigned int i;
+	bool are = true;
+
+	for (i = 0; i < names->count && are; i++) {
+		if (live_read_view(names->word[i], &live))
+			return false;
+		are = live_is(&live, "done") || (failover && live_is(&live, "failover"));
+		live_free(&live);
+	}
+	return are;
+}
+
+static int promoted_already(const struct words *names)
+{
+	unsigned int i;
+	int code = EXIT_DONE;
+
+	note("%s is promoted already", names->word[0]);
+	if (dry_run)
+		return EXIT_DONE;
+	if (opts.wait)
+		return await_all(names);
+	for (i = 0; i < names->count && !code; i++)
+		code = note_end(names->word[i]);
+	return code;
+}
+
 static int promote_view(const char *name, bool failover)
 {
 	struct words names = {};
@@ -243,18 +348,17 @@ static int promote_view(const char *name, bool failover)
 
 	if (code)
 		return code;
-	if (live_is(&live, "done") || (failover && live_is(&live, "failover"))) {
-		note("%s is promoted already", name);
-		live_free(&live);
-		return EXIT_DONE;
-	}
 	code = check_stage(&live, failover);
 	if (!code)
 		code = members_of(&live, &names);
-	if (!code && !failover)
-		code = check_mounts(&names, "promote");
-	if (!code)
-		code = promote_members(&live, &names, failover);
+	if (!code && all_promoted(&names, failover)) {
+		code = promoted_already(&names);
+	} else {
+		if (!code && !failover)
+			code = check_mounts(&names, "promote");
+		if (!code)
+			code = promote_members(&live, &names, failover);
+	}
 	words_free(&names);
 	live_free(&live);
 	return code;
@@ -350,7 +454,7 @@ static int wait_command(unsigned int count, const char **words)
 	catch_signals();
 	code = wait_for(words[0], want, ms);
 	if (!code && !strcmp(want, "done") && !geteuid())
-		code = record_done(words[0]);
+		code = note_end(words[0]);
 	return code;
 }
 

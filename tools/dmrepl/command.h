@@ -59,5 +59,7 @@ int tell_view(const char *name, const char *message);
 /* A time of the command line, or the default; false after an error that it has said. */
 bool time_option(const char *option, const char *text, uint64_t otherwise, uint64_t *ms);
 bool on_terminal(void);
+/* Until the failover of a view has ended, and that is recorded. */
+int await_failover(const char *name);
 
 #endif

@@ -207,6 +207,12 @@ bool live_is(const struct live *live, const char *stage)
 	return !strcmp(live->stage, stage);
 }
 
+bool live_is_promoted(const struct live *live)
+{
+	return live_is(live, "failover") || live_is(live, "failover_failed") ||
+	       live_is(live, "done");
+}
+
 bool live_has_flag(const struct live *live, const char *flag)
 {
 	unsigned int i;

@@ -44,6 +44,8 @@ int live_read(const char *name, struct live *live);
 int live_read_view(const char *name, struct live *live);
 void live_free(struct live *live);
 bool live_is(const struct live *live, const char *stage);
+/* It is the disk, or on its way to be it. */
+bool live_is_promoted(const struct live *live);
 bool live_has_flag(const struct live *live, const char *flag);
 /* A tunable's value, or NULL. */
 const char *live_arg(const struct live *live, const char *name);
