@@ -123,8 +123,8 @@ gives 0 "rejoin after that" dmrepl rejoin db --yes
 is "$(dmrepl_stage db) $(dmsetup status db-origin)" "none 0 32768 replication origin none open" \
 	"the pair is whole again"
 gives 0 "remove" dmrepl remove db --yes
-is "$(dmsetup ls)$(ls /etc/dmrepl.d /var/lib/dmrepl/creating)" \
+is "$(dmsetup ls)$(ls /etc/dmrepl.d /var/lib/dmrepl/.creating)" \
 	"No devices found/etc/dmrepl.d:
 
-/var/lib/dmrepl/creating:" "nothing is left"
+/var/lib/dmrepl/.creating:" "nothing is left"
 plan_end

@@ -159,6 +159,12 @@ static int create_pair(struct pair *pair)
 	if (journal_exists(pair->name))
 		return fail(EXIT_FAILED, "%s: a create was cut short; dmrepl remove %s takes down what it has made",
 			    pair->name, pair->name);
+	if (promotion_exists(pair->name))
+		return fail(EXIT_FAILED, "%s: there is the record of an earlier promotion; dmrepl remove %s forgets it",
+			    pair->name, pair->name);
+	code = pair_check_names(pair->name);
+	if (code)
+		return code;
 	catch_signals();
 	code = create_steps(pair);
 	if (!code)
@@ -277,13 +283,30 @@ static int take_down(const char *name, const char *what)
 	return code ? code : pair_down(name);
 }
 
-static const struct poptOption down_options[] = { YES, DRY_RUN, END };
+static const struct poptOption down_options[] = {
+	FLAG("wait", wait, "wait for the end of a failover that no metadata would continue"),
+	YES, DRY_RUN, END
+};
+
+static int await_unless_kept(const char *name)
+{
+	struct live live;
+	bool lost;
+
+	if (live_read(name, &live))
+		return fail(EXIT_FAILED, "%s: its status cannot be read", name);
+	lost = live_is(&live, "failover") && !live.table[3];
+	live_free(&live);
+	return lost && !dry_run ? await_failover(name) : EXIT_DONE;
+}
 
 static int down(unsigned int count, const char **words)
 {
 	int code = check_name(words[0]);
 
 	(void)count;
+	if (!code && opts.wait)
+		code = await_unless_kept(words[0]);
 	if (!code)
 		code = lock_pair(words[0]);
 	return code ? code : take_down(words[0], "down");
@@ -291,24 +314,77 @@ static int down(unsigned int count, const char **words)
 
 /* --- rejoin --------------------------------------------------------------- */
 
-static int rejoin_steps(const struct pair *pair)
+/* What the new view needs is looked for before the promotion is given up. */
+static int check_disks(const struct pair *pair)
 {
-	char *origin AUTOFREE = must_print("%s-origin", pair->name);
+	int64_t least = pair_sectors(pair), sectors;
+	unsigned int i;
+
+	if (!least)
+		return EXIT_FAILED;
+	for (i = 0; i < KEYS; i++) {
+		if (keys[i].kind != DEVICE || !pair->value[i])
+			continue;
+		sectors = device_sectors(pair->value[i]);
+		if (sectors < 0)
+			return fail(EXIT_FAILED, "%s: %s (%s) cannot be used: %s", pair->name,
+				    keys[i].name, pair->value[i], strerror(-sectors));
+		if ((i == KEY_ACTIVE || i == KEY_HIDDEN) && sectors < least)
+			return fail(EXIT_FAILED, "%s: %s (%s) is shorter than secondary",
+				    pair->name, keys[i].name, pair->value[i]);
+	}
+	return EXIT_DONE;
+}
+
+/* From here to the end of rejoin the disk is neither promoted nor a replica. */
+static int lift_fence(const char *name, const char *origin, struct promotion *promotion)
+{
+	struct promotion rejoining = *promotion;
 	int code;
 
-	if (!dm_exists(origin)) {
-		if (pair->value[KEY_METADATA])
-			return fail(EXIT_STAGE, "%s is not up; dmrepl up %s first", pair->name,
-				    pair->name);
-		code = promotion_remove(pair->name);
-		return code ? code : pair_up(pair, 0);
-	}
-	code = pair_view_down(pair->name);
+	snprintf(rejoining.state, sizeof(rejoining.state), "rejoining");
+	code = promotion->kind[0] ? promotion_write(name, &rejoining) : EXIT_DONE;
+	if (code)
+		return code;
+	code = tell(origin, "rejoin");
+	if (code && promotion->kind[0])
+		promotion_write(name, promotion);
+	return code;
+}
+
+static int rejoin_steps(const struct pair *pair, struct promotion *promotion)
+{
+	char *origin AUTOFREE = must_print("%s-origin", pair->name);
+	int code = check_disks(pair);
+
+	/* Metadata are to hear of it, too. */
+	if (!code && !dm_exists(origin) && pair->value[KEY_METADATA])
+		code = pair_view_up(pair);
 	if (!code)
-		code = tell(origin, "rejoin");
+		code = pair_view_down(pair->name);
+	if (!code && dm_exists(origin))
+		code = lift_fence(pair->name, origin, promotion);
 	if (!code)
 		code = promotion_remove(pair->name);
 	return code ? code : pair_view_up(pair);
+}
+
+/* Without a record: by hand, or by a rejoin that was cut short near its end. */
+static int check_promoted(const char *name, const struct promotion *promotion)
+{
+	char *origin AUTOFREE = must_print("%s-origin", name);
+	struct live live;
+	bool is;
+
+	if (promotion->kind[0])
+		return EXIT_DONE;
+	if (live_read(name, &live))
+		return fail(EXIT_FAILED, "%s: its status cannot be read", name);
+	is = live_is_promoted(&live) || !strcmp(live.fence, "fenced") ||
+	     (live.kind == LIVE_NONE && dm_exists(origin));
+	live_free(&live);
+	return is ? EXIT_DONE : fail(EXIT_STAGE, "%s is not promoted; there is nothing to rejoin",
+				     name);
 }
 
 static int rejoin_pair(const struct pair *pair)
@@ -316,16 +392,20 @@ static int rejoin_pair(const struct pair *pair)
 	struct promotion promotion;
 	int code = promotion_read(pair->name, &promotion);
 
+	if (!code)
+		code = check_promoted(pair->name, &promotion);
 	if (!code && promotion.kind[0])
 		fprintf(stderr, "rejoin gives %s up to the stream: what was written to it since its %s of %s will be overwritten.\n",
 			pair->name, promotion.kind, promotion.time);
 	else if (!code)
 		fprintf(stderr, "rejoin gives %s up to the stream: what was written to it will be overwritten.\n",
 			pair->name);
-	promotion_free(&promotion);
 	if (!code)
 		code = confirm("Go on?");
-	return code ? code : rejoin_steps(pair);
+	if (!code)
+		code = rejoin_steps(pair, &promotion);
+	promotion_free(&promotion);
+	return code;
 }
 
 static const struct poptOption rejoin_options[] = { YES, DRY_RUN, END };
@@ -385,10 +465,11 @@ static int remove_pair(const char *name)
 		code = take_down(name, "remove");
 	if (!code && opts.volumes)
 		code = remove_volumes(&pair);
-	if (!code)
-		code = promotion_remove(name);
+	/* A file without its record would come up unfenced. */
 	if (!code)
 		code = config_remove(name);
+	if (!code)
+		code = promotion_remove(name);
 	if (!code)
 		pair_stir_disks(&pair);
 	pair_free(&pair);
@@ -408,7 +489,7 @@ static int remove_command(unsigned int count, const char **words)
 		note("%s: undoing a create that was cut short", words[0]);
 		return pair_undo(words[0]);
 	}
-	if (!config_exists(words[0]) && !dm_exists(words[0]))
+	if (!config_exists(words[0]) && !promotion_exists(words[0]) && !dm_exists(words[0]))
 		return fail(EXIT_NO_PAIR, "%s: there is no such pair; dmrepl status lists them",
 			    words[0]);
 	code = remove_pair(words[0]);

@@ -3,6 +3,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -149,6 +150,8 @@ static int checkpoint(unsigned int count, const char **words)
 		return code;
 	live_free(&live);
 	catch_signals();
+	/* Whoever has read our words may be gone; the program for after must run. */
+	signal(SIGPIPE, SIG_IGN);
 	return every ? checkpoint_every(words[0], every, hook_ms) :
 		       checkpoint_once(words[0], hook_ms);
 }

@@ -273,8 +273,10 @@ static int write_whole(const char *path, const char *text)
 
 int write_durably(const char *path, const char *text)
 {
-	char *temporary AUTOFREE = must_print("%s.new", path);
 	char *copy AUTOFREE = must_copy(path);
+	const char *folder = dirname(copy), *base = strrchr(path, '/');
+	/* No name of a pair begins with a dot. */
+	char *temporary AUTOFREE = must_print("%s/.%s.new", folder, base ? base + 1 : path);
 	int err;
 
 	if (dry_run) {
@@ -283,7 +285,7 @@ int write_durably(const char *path, const char *text)
 			printf("#   %.*s\n", (int)strcspn(text, "\n"), text);
 		return EXIT_DONE;
 	}
-	mkdir(dirname(copy), 0755);
+	mkdir(folder, 0755);
 	err = write_whole(temporary, text);
 	if (!err && rename(temporary, path))
 		err = -errno;

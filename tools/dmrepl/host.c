@@ -30,9 +30,14 @@ static void become(const struct words *words, int output)
 	int nowhere;
 
 	setpgid(0, 0);
+	/* In a group of its own it would be stopped for reading from the terminal. */
+	nowhere = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	dup2(nowhere, STDIN_FILENO);
 	sigaction(SIGINT, &normal, NULL);
 	sigaction(SIGTERM, &normal, NULL);
 	sigaction(SIGHUP, &normal, NULL);
+	sigaction(SIGQUIT, &normal, NULL);
+	sigaction(SIGPIPE, &normal, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (output >= 0) {
@@ -53,6 +58,7 @@ static int await(pid_t pid, uint64_t ms)
 	uint64_t end = now_ms() + ms;
 	int status, ready;
 
+	setpgid(pid, pid);	/* whoever of us comes first */
 	ended.fd = syscall(SYS_pidfd_open, pid, 0);
 	while (ms && ended.fd >= 0) {
 		ready = poll(&ended, 1, now_ms() < end ? (int)(end - now_ms()) : 0);

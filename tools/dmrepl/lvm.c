@@ -103,6 +103,18 @@ int lvm_make(const char *group, const char *volume, const char *pool, uint64_t s
 	return code;
 }
 
+/* LVM parts tags by commas. */
+static bool has_tag(char *tags, const char *tag)
+{
+	char *at, *rest = NULL;
+
+	for (at = strtok_r(tags, ", \n", &rest); at; at = strtok_r(NULL, ", \n", &rest)) {
+		if (!strcmp(at, tag))
+			return true;
+	}
+	return false;
+}
+
 int lvm_remove(const char *group, const char *volume, const char *pair)
 {
 	char *tag AUTOFREE = must_print("dmrepl.%s", pair);
@@ -113,7 +125,7 @@ int lvm_remove(const char *group, const char *volume, const char *pair)
 
 	if (!lvm_exists(group, volume))
 		return EXIT_DONE;
-	if (report("lvs", "lv_tags", path, &answer) || !strstr(answer, tag)) {
+	if (report("lvs", "lv_tags", path, &answer) || !has_tag(answer, tag)) {
 		warn("%s is kept: it has no tag %s, so create has not made it", path, tag);
 		return EXIT_DONE;
 	}

@@ -327,15 +327,40 @@ static void wait_for_disks(const struct pair *pair, uint64_t ms)
 /* A failover that a crash has cut short leaves a disk that is neither state. */
 static int check_promotion(const struct pair *pair, const struct promotion *promotion)
 {
-	if (promotion->secondary && strcmp(promotion->secondary, pair->value[KEY_SECONDARY]))
+	const char *its = pair->value[KEY_SECONDARY];
+
+	if (!strcmp(promotion->state, "rejoining"))
+		return fail(EXIT_STAGE, "%s: its rejoin was cut short; dmrepl rejoin %s again",
+			    pair->name, pair->name);
+	if (!its || (promotion->secondary && strcmp(promotion->secondary, its)))
 		return fail(EXIT_STAGE, "%s: %s was promoted, the configuration names %s; dmrepl rejoin %s first",
-			    pair->name, promotion->secondary, pair->value[KEY_SECONDARY],
-			    pair->name);
+			    pair->name, promotion->secondary ? promotion->secondary : "a view",
+			    its ? its : "no secondary", pair->name);
+	if (promotion->metadata != !!pair->value[KEY_METADATA])
+		return fail(EXIT_STAGE, "%s: it was promoted %s metadata, the configuration says otherwise; mend that, or give the promotion up: dmrepl rejoin %s",
+			    pair->name, promotion->metadata ? "with" : "without", pair->name);
 	if (!strcmp(promotion->kind, "failover") && strcmp(promotion->state, "done") &&
-	    !pair->value[KEY_METADATA])
-		return fail(EXIT_STAGE, "%s: its failover of %s was cut short, %s is partly new, partly old; replicate anew: dmrepl rejoin %s",
-			    pair->name, promotion->time, pair->value[KEY_SECONDARY], pair->name);
+	    !promotion->metadata)
+		return fail(EXIT_STAGE, "%s: nobody has noted the end of its failover of %s, %s may be partly new, partly old; replicate anew: dmrepl rejoin %s; or, if it is known to have ended, say state = done in " STATE_DIR "/%s",
+			    pair->name, promotion->time, its, pair->name, pair->name);
 	return EXIT_DONE;
+}
+
+/* Other metadata than those of the promotion have no fence in them. */
+static int check_still_promoted(const struct pair *pair)
+{
+	bool is = dry_run;
+	struct live live;
+
+	if (!is && !live_read_view(pair->name, &live)) {
+		is = live_is_promoted(&live);
+		live_free(&live);
+	}
+	if (is)
+		return EXIT_DONE;
+	pair_down(pair->name);
+	return fail(EXIT_STAGE, "%s: it was promoted, %s knows nothing of that; mend it, or give the promotion up: dmrepl rejoin %s",
+		    pair->name, pair->value[KEY_METADATA], pair->name);
 }
 
 static bool is_up(const struct pair *pair)
@@ -351,7 +376,7 @@ int pair_up(const struct pair *pair, uint64_t wait_ms)
 {
 	struct building b = { .pair = pair };
 	struct promotion promotion;
-	bool promoted;
+	bool promoted, done;
 	int code;
 
 	if (is_up(pair)) {
@@ -361,12 +386,14 @@ int pair_up(const struct pair *pair, uint64_t wait_ms)
 	code = promotion_read(pair->name, &promotion);
 	if (!code && promotion.kind[0])
 		code = check_promotion(pair, &promotion);
-	promoted = promotion.kind[0] && !pair->value[KEY_METADATA];
+	promoted = promotion.kind[0] && !promotion.metadata;
+	done = !strcmp(promotion.state, "done") && promotion.metadata;
 	promotion_free(&promotion);
 	if (code)
 		return code;
 	wait_for_disks(pair, wait_ms);
-	return build(&b, promoted ? AS_PROMOTED : AS_PAIR);
+	code = build(&b, promoted ? AS_PROMOTED : AS_PAIR);
+	return !code && done ? check_still_promoted(pair) : code;
 }
 
 int pair_view_up(const struct pair *pair)
@@ -410,6 +437,21 @@ static int remove_ours(const char *name, const char *uuid)
 	return EXIT_DONE;
 }
 
+int pair_check_names(const char *name)
+{
+	static const char * const endings[] = { "", "-origin", "-active", "-hidden" };
+	unsigned int i;
+
+	for (i = 0; i < COUNT(endings); i++) {
+		char *device AUTOFREE = must_print("%s%s", name, endings[i]);
+
+		if (dm_exists(device))
+			return fail(EXIT_FAILED, "%s: there is a device %s already; take it down, or give another name",
+				    name, device);
+	}
+	return EXIT_DONE;
+}
+
 int pair_view_down(const char *name)
 {
 	char *uuid AUTOFREE = must_print(UUID_VIEW "%s", name);
@@ -447,6 +489,21 @@ static int undo_volume(const char *name, char *volume)
 	return lvm_remove(volume, slash + 1, name);
 }
 
+/* Another device of the pair may be one that was there before. */
+static int undo_device(const char *name, const char *device)
+{
+	char *origin AUTOFREE = must_print("%s-origin", name);
+	char *uuid AUTOFREE = NULL;
+
+	if (!strcmp(device, name))
+		uuid = must_print(UUID_VIEW "%s", name);
+	else if (!strcmp(device, origin))
+		uuid = must_print(UUID_ORIGIN "%s", name);
+	else
+		uuid = must_print(UUID_PART "%s", device);
+	return remove_ours(device, uuid);
+}
+
 int pair_undo(const char *name)
 {
 	struct words lines = {};
@@ -454,9 +511,9 @@ int pair_undo(const char *name)
 	int code;
 
 	code = journal_read(name, &lines);
-	if (!code && lines.count)
-		code = pair_down(name);
 	for (i = 0; i < lines.count && !code; i++) {
+		if (!strncmp(lines.word[i], "device ", strlen("device ")))
+			code = undo_device(name, lines.word[i] + strlen("device "));
 		if (!strncmp(lines.word[i], "volume ", strlen("volume ")))
 			code = undo_volume(name, lines.word[i] + strlen("volume "));
 	}

@@ -18,6 +18,8 @@ int pair_up(const struct pair *pair, uint64_t wait_ms);
  * have, @extent what LVM rounds up to.
  */
 int pair_up_journalled(const struct pair *pair, uint64_t sectors, uint64_t extent);
+/* EXIT_DONE if none of the pair's devices is there. */
+int pair_check_names(const char *name);
 /* Takes down what is there of the pair's devices. */
 int pair_down(const char *name);
 /* The same for the view alone, with an origin that stays. */

@@ -82,6 +82,13 @@ static char *promotion_path(const char *name)
 	return must_print(STATE_DIR "/%s", name);
 }
 
+bool promotion_exists(const char *name)
+{
+	char *path AUTOFREE = promotion_path(name);
+
+	return !access(path, F_OK);
+}
+
 int promotion_read(const char *name, struct promotion *promotion)
 {
 	char *path AUTOFREE = promotion_path(name);
@@ -138,7 +145,7 @@ void promotion_now(struct promotion *promotion, const char *kind)
 
 char *journal_path(const char *name)
 {
-	return must_print(STATE_DIR "/creating/%s", name);
+	return must_print(STATE_DIR "/.creating/%s", name);
 }
 
 bool journal_exists(const char *name)
@@ -156,7 +163,7 @@ int journal_add(const char *name, const char *kind, const char *what)
 	if (dry_run)
 		return EXIT_DONE;
 	mkdir(STATE_DIR, 0755);
-	mkdir(STATE_DIR "/creating", 0755);
+	mkdir(STATE_DIR "/.creating", 0755);
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return fail(EXIT_FAILED, "%s cannot be opened: %s", path, strerror(errno));

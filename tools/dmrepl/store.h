@@ -15,12 +15,13 @@ void unlock_pairs(void);
 /* A promotion, durable before the kernel hears of it. */
 struct promotion {
 	char kind[16];		/* failover or promote; "" is none */
-	char state[16];		/* begun or done */
+	char state[16];		/* begun, done or, until rejoin has ended, rejoining */
 	char time[32];
 	char *secondary;
 	bool metadata;		/* the pair's metadata remembers the rest */
 };
 
+bool promotion_exists(const char *name);
 int promotion_read(const char *name, struct promotion *promotion);
 int promotion_write(const char *name, const struct promotion *promotion);
 int promotion_remove(const char *name);
