@@ -69,6 +69,62 @@ like "$OUT" 'vg/t_active is kept: it has no tag' "says that it is kept"
 is "$(lvs --noheadings -o lv_name vg | xargs)" "pool t_active t_secondary" "it is"
 lvremove -qq -y vg/t_active vg/t_secondary
 
+# A volume with a tag that only begins like ours.
+gives 0 "create" dmrepl create t --vg vg --size 8m
+lvchange -qq --deltag dmrepl.t --addtag dmrepl.t2 vg/t_active
+gives 0 "remove --volumes with another pair's tag" dmrepl remove t --volumes --yes
+is "$(lvs --noheadings -o lv_name vg | xargs)" "pool t_active t_secondary" "that one is kept"
+lvremove -qq -y vg/t_active vg/t_secondary
+
+# A pair that is up and has no file is not create's to undo.
+null_disk own 48
+linear_disk own1 "$DISK" 16384
+linear_disk own2 "$DISK" 16384 16384
+linear_disk own3 "$DISK" 16384 32768
+linear_disk own4 "$DISK" 16384 49152
+linear_disk own5 "$DISK" 16384 65536
+linear_disk own6 "$DISK" 16384 81920
+other=(--active /dev/mapper/own4 --hidden /dev/mapper/own5 --secondary /dev/mapper/own6)
+own=(--active /dev/mapper/own1 --hidden /dev/mapper/own2 --secondary /dev/mapper/own3)
+gives 0 "create --transient" dmrepl create t --transient "${own[@]}"
+gives 1 "create of the same name" dmrepl create t --vg vg --size 8m
+one_line "one line"
+is "$(lvs --noheadings -o lv_name vg | xargs) $(dmrepl_stage t)" "pool none" \
+	"nothing is made, the pair is still there"
+gives 0 "remove" dmrepl remove t --yes
+dm_make t-origin "0 8 zero"
+gives 1 "create, and somebody else's device has a name of its" dmrepl create t --vg vg --size 8m
+nothing_left "nothing is left of it"
+dmsetup remove t-origin
+
+# A record of a pair that is gone is not taken for the new one's.
+mkdir -p /var/lib/dmrepl
+printf '[promotion]\nkind = promote\nstate = done\n' >/var/lib/dmrepl/t
+gives 1 "create over an old promotion" dmrepl create t "${own[@]}"
+like "$OUT" 'dmrepl remove t forgets it' "says what to do"
+gives 0 "remove of the record" dmrepl remove t --yes
+nothing_left "it is forgotten"
+gives 0 "then create" dmrepl create t "${own[@]}"
+gives 0 "remove" dmrepl remove t --yes
+
+# Names that files of dmrepl's own have had.
+for name in t.new creating; do
+	gives 0 "create $name" dmrepl create "$name" "${own[@]}"
+	dmrepl start "$name"
+	gives 0 "promote $name" dmrepl promote "$name" --yes
+	gives 0 "down $name" dmrepl down "$name"
+	gives 0 "create another" dmrepl create t "${other[@]}"
+	dmrepl start t
+	gives 0 "promote another" dmrepl promote t --yes
+	gives 0 "remove another" dmrepl remove t --yes
+	gives 0 "up $name" dmrepl up "$name"
+	is "$(dmrepl_stage "$name")" "done" "it is promoted still"
+	gives 0 "remove $name" dmrepl remove "$name" --yes
+done
+for i in 1 2 3 4 5 6; do
+	dmsetup remove "own$i"
+done
+
 # --- killed ------------------------------------------------------------------------
 
 # A create that is killed by what stands for lvcreate, before or after the real

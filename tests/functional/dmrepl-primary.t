@@ -63,6 +63,8 @@ for name in active hidden secondary; do
 	null_disk "$name" 16
 	disks+=("--$name" "$DISK")
 done
+null_disk blank 4
+blank=$DISK
 null_disk meta 4
 gives 0 "create with metadata" dmrepl create m "${disks[@]}" --metadata "$DISK"
 gives 0 "start" dmrepl start m
@@ -79,6 +81,28 @@ gives 0 "down" dmrepl down m
 gives 0 "up of a promoted pair" dmrepl up m
 is "$(dmrepl_stage m) $(dmrepl status --json m | jsonget '.pairs[0].origin.fence')" "done fenced" \
 	"it is promoted and fenced"
+gives 0 "down" dmrepl down m
+cp /etc/dmrepl.d/m.conf /tmp/m.conf
+sed -i '/^metadata/d' /etc/dmrepl.d/m.conf
+gives 4 "up without the metadata of the promotion" dmrepl up m
+like "$OUT" 'promoted with metadata' "says why"
+linear_disk blank "$blank" 8192
+sed '/^metadata/s/=.*/= \/dev\/mapper\/blank/' /tmp/m.conf >/etc/dmrepl.d/m.conf
+gives 4 "up with metadata that know of no promotion" dmrepl up m
+like "$OUT" 'knows nothing of that' "says why"
+is "$(dmsetup ls --target replication)" "" "no origin is left open"
+gives 0 "rejoin gives the promotion up" dmrepl rejoin m --yes
+is "$(dmrepl_stage m) $(dmrepl status --json m | jsonget '.pairs[0].origin.fence')" "none open" \
+	"it is a new pair"
+gives 0 "start" dmrepl start m
+gives 0 "promote" dmrepl promote m --yes
+gives 0 "down" dmrepl down m
+gives 0 "up" dmrepl up m
+is "$(dmrepl_stage m)" "done" "it is promoted"
+gives 0 "down" dmrepl down m
+cp /tmp/m.conf /etc/dmrepl.d/m.conf
+gives 0 "up with the metadata that were promoted first" dmrepl up m
+dmsetup remove blank
 gives 0 "rejoin" dmrepl rejoin m --yes
 is "$(dmrepl_stage m) $(dmrepl status --json m | jsonget '.pairs[0].origin.fence')" "none open" \
 	"it is a pair again"

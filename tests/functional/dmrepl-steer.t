@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --smp 2 --mem 768 --timeout 300
+# vm: --smp 2 --mem 768 --timeout 480
 #
 # dmrepl checkpoint with programs around it, at intervals, in groups, under
 # mounts; wait; failover that fails, and its end that nobody waits for.
@@ -92,7 +92,7 @@ ok $? "there were some"
 (sleep 1; dmrepl checkpoint p) &
 gives 0 "wait --for checkpoint" dmrepl wait p --for checkpoint --timeout 20s
 wait
-gives 6 "wait --for error, in vain" dmrepl wait p --for error --timeout 300ms
+gives 6 "wait --for error, in vain" dmrepl wait p --for error --timeout 480ms
 one_line "one line"
 (sleep 1; dmsetup remove p-origin) &
 gives 0 "wait --for error" dmrepl wait p --for error --timeout 20s
@@ -155,6 +155,87 @@ gives 0 "rejoin g1" dmrepl rejoin g1 --yes
 dmrepl remove g1 --yes
 dmrepl remove g2 --yes
 
+# --- whose the record is ------------------------------------------------------------------
+
+# state_of NAME: what the record says.
+state_of()
+{
+	sed -n 's/^state = //p' "/var/lib/dmrepl/$1"
+}
+
+new_pair s --commit-rate-mib 1
+gives 4 "rejoin of a pair that is not promoted" dmrepl rejoin s --yes
+like "$OUT" 's is not promoted' "says so"
+dmrepl start s
+gives 5 "promote of a pair, not confirmed" dmrepl promote s
+[ ! -e /var/lib/dmrepl/s ]
+ok $? "no record"
+stamp /dev/mapper/s 0x88 0 8m
+flock -o /run/dmrepl/s.lock sleep 30 &
+sleep 0.5
+cp /etc/dmrepl.d/s.conf /tmp/s.conf
+printf '[promotion]\nkind = failover\nstate = begun\ntime = now\n' >/var/lib/dmrepl/s
+gives 5 "promote, not confirmed, while another one has recorded" dmrepl promote s
+is "$(state_of s)" begun "the other one's record stays"
+gives 7 "promote while another one has the lock" dmrepl promote s --yes
+is "$(state_of s)" begun "the other one's record stays, too"
+kill $!
+wait $! 2>/dev/null
+rm /var/lib/dmrepl/s
+sed -i '/^secondary/s/=.*/= \/dev\/null/' /etc/dmrepl.d/s.conf
+gives 4 "failover, and the file names another disk" dmrepl failover s --yes
+is "$(dmrepl_stage s)" running "nothing is done"
+cp /tmp/s.conf /etc/dmrepl.d/s.conf
+gives 0 "failover" dmrepl failover s --yes
+gives 4 "promote while it copies" dmrepl promote s --yes
+is "$(sed -n 's/^kind = //p' /var/lib/dmrepl/s) $(state_of s)" "failover begun" \
+	"its record stays as it was"
+gives 4 "down while it copies" dmrepl down s --yes
+gives 0 "failover --wait waits for what another one has begun" dmrepl failover s --yes --wait
+is "$(dmrepl_stage s) $(state_of s)" "done done" "it has ended"
+rm /var/lib/dmrepl/s
+gives 0 "failover again" dmrepl failover s --yes
+is "$(state_of s)" "done" "a record that is missing is written"
+gives 0 "rejoin" dmrepl rejoin s --yes
+dmrepl start s
+stamp /dev/mapper/s 0x99 0 3m
+gives 0 "failover" dmrepl failover s --yes
+gives 0 "down --wait" dmrepl down --wait s --yes
+is "$(state_of s)" "done" "the end of it is recorded"
+gives 0 "up" dmrepl up s
+is "$(dmrepl_stage s)" "done" "it is promoted"
+
+# A rejoin that is refused at its first step, one that is cut short, one that succeeds.
+sed -i '/^active/s/=.*/= \/dev\/none/' /etc/dmrepl.d/s.conf
+gives 1 "rejoin without a disk for the view" dmrepl rejoin s --yes
+is "$(state_of s) $(dmrepl_stage s)" "done done" "it stays promoted"
+cp /tmp/s.conf /etc/dmrepl.d/s.conf
+sed '/^secondary/s/secondary/replica/; /^active/d; /^hidden/d; /^commit/d' /tmp/s.conf >/etc/dmrepl.d/s.conf
+dmrepl down s
+gives 4 "up of a promoted pair whose file is a primary's now" dmrepl up s
+one_line "one line"
+cp /tmp/s.conf /etc/dmrepl.d/s.conf
+sed -i 's/^state = .*/state = rejoining/' /var/lib/dmrepl/s
+gives 4 "up after a rejoin that was cut short" dmrepl up s
+like "$OUT" 'its rejoin was cut short; dmrepl rejoin s again' "says what to do"
+gives 0 "status --json" dmrepl status --json s
+fits "it is as the schema says"
+gives 0 "rejoin again" dmrepl rejoin s --yes
+is "$(dmrepl_stage s)" none "it is a pair again"
+[ ! -e /var/lib/dmrepl/s ]
+ok $? "without a record"
+dmrepl start s
+gives 0 "promote" dmrepl promote s --yes
+dmrepl down s
+dmrepl up s
+dmsetup remove s-origin
+exec 9</dev/mapper/s
+gives 4 "rejoin while the promoted disk is open" dmrepl rejoin s --yes
+is "$(state_of s)" "done" "its record stays"
+exec 9<&-
+gives 0 "rejoin" dmrepl rejoin s --yes
+dmrepl remove s --yes
+
 # --- a failover that fails --------------------------------------------------------------
 
 new_pair f
@@ -185,7 +266,7 @@ time = 2026-01-01T00:00:00Z
 secondary = $(sed -n 's/^secondary = //p' /etc/dmrepl.d/x.conf)
 END
 gives 4 "up after a failover that was cut short" dmrepl up x
-like "$OUT" 'partly new, partly old; replicate anew: dmrepl rejoin x' "says what to do"
+like "$OUT" 'may be partly new, partly old; replicate anew: dmrepl rejoin x' "says what to do"
 gives 0 "status --json of a pair that is down" dmrepl status --json x
 fits "it is as the schema says"
 is "$(json '.pairs[0].stage') $(json '.pairs[0].promotion.state')" "down begun" "with its promotion"
