@@ -78,12 +78,13 @@ lvremove -qq -y vg/t_active vg/t_secondary
 
 # A pair that is up and has no file is not create's to undo.
 null_disk own 48
-linear_disk own1 "$DISK" 16384
-linear_disk own2 "$DISK" 16384 16384
-linear_disk own3 "$DISK" 16384 32768
-linear_disk own4 "$DISK" 16384 49152
-linear_disk own5 "$DISK" 16384 65536
-linear_disk own6 "$DISK" 16384 81920
+base=$DISK
+linear_disk own1 "$base" 16384
+linear_disk own2 "$base" 16384 16384
+linear_disk own3 "$base" 16384 32768
+linear_disk own4 "$base" 16384 49152
+linear_disk own5 "$base" 16384 65536
+linear_disk own6 "$base" 16384 81920
 other=(--active /dev/mapper/own4 --hidden /dev/mapper/own5 --secondary /dev/mapper/own6)
 own=(--active /dev/mapper/own1 --hidden /dev/mapper/own2 --secondary /dev/mapper/own3)
 gives 0 "create --transient" dmrepl create t --transient "${own[@]}"

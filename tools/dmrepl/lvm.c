@@ -108,7 +108,7 @@ static bool has_tag(char *tags, const char *tag)
 {
 	char *at, *rest = NULL;
 
-	for (at = strtok_r(tags, ", \n", &rest); at; at = strtok_r(NULL, ", \n", &rest)) {
+	for (at = strtok_r(tags, "\n ,", &rest); at; at = strtok_r(NULL, "\n ,", &rest)) {
 		if (!strcmp(at, tag))
 			return true;
 	}

@@ -341,7 +341,7 @@ static int check_promotion(const struct pair *pair, const struct promotion *prom
 			    pair->name, promotion->metadata ? "with" : "without", pair->name);
 	if (!strcmp(promotion->kind, "failover") && strcmp(promotion->state, "done") &&
 	    !promotion->metadata)
-		return fail(EXIT_STAGE, "%s: nobody has noted the end of its failover of %s, %s may be partly new, partly old; replicate anew: dmrepl rejoin %s; or, if it is known to have ended, say state = done in " STATE_DIR "/%s",
+		return fail(EXIT_STAGE, "%s: nobody has noted the end of its failover of %s, %s may be partly new, partly old; replicate anew: dmrepl rejoin %s; or, if it is known to have ended, say state = done in /var/lib/dmrepl/%s",
 			    pair->name, promotion->time, its, pair->name, pair->name);
 	return EXIT_DONE;
 }
