@@ -41,7 +41,8 @@
  * lay between two or three flushes.
  *
  * When the replica breaks, nobody counts in any more, and all that is
- * unsettled becomes dirty (dirty_fall_back()). Counting in and marking are one
+ * unsettled becomes dirty (dirty_fall_back()); not what a flush has covered that
+ * was answered before, even if nobody had the time to drop it. Counting in and marking are one
  * step under the lock that looks at @broken, so the fall-back, which takes the
  * lock afterwards, misses nobody.
  *
@@ -364,9 +365,30 @@ unsigned long dirty_flush_begin(struct dirty *d)
  * @d: the books
  * @closing: from dirty_flush_begin(), not 0
  *
- * May sleep.
+ * Any context. dirty_settle() must follow.
  */
 void dirty_flushed(struct dirty *d, unsigned long closing)
+{
+	WRITE_ONCE(d->settled, closing);
+}
+
+/* Whether a flush has covered the closed generation. */
+static bool __is_settled(struct dirty *d)
+{
+	lockdep_assert_held(&d->lock);
+	return d->closed && d->closings == READ_ONCE(d->settled);
+}
+
+/**
+ * dirty_settle - drop what a flush has covered
+ * @d: the books
+ *
+ * Broken or not: a write that fails breaks the replica before it counts out, and
+ * none of the flushes that see it gone is sent then.
+ *
+ * May sleep.
+ */
+void dirty_settle(struct dirty *d)
 {
 	struct overlay *settled = NULL;
 	struct generation *g;
@@ -374,8 +396,8 @@ void dirty_flushed(struct dirty *d, unsigned long closing)
 	mutex_lock(&d->busy);
 	spin_lock(&d->lock);
 	g = &d->generations[d->young ^ 1];
-	/* Another flush may have covered it, too; broken: it has fallen back. */
-	if (d->closed && d->closings == closing && !READ_ONCE(d->broken)) {
+	/* It may have been dropped before, for another flush or a break. */
+	if (__is_settled(d)) {
 		swap(g->set, d->spare);
 		settled = d->spare;
 		d->closed = false;
@@ -436,6 +458,7 @@ void dirty_fall_back(struct dirty *d)
 {
 	unsigned int i;
 
+	dirty_settle(d);
 	/* Who has seen that it is not broken has marked when we get this. */
 	spin_lock(&d->lock);
 	spin_unlock(&d->lock);

@@ -36,6 +36,7 @@ struct generation {
  * @young: which generation takes newcomers
  * @closed: the other one is in use
  * @closings: how many generations have been closed
+ * @settled: the newest of these that a flush has covered (without the lock)
  * @regions: a bit per region all of which counts as dirty
  * @region_shift: log2 of a region's sectors
  * @nr_regions: how many there are
@@ -53,6 +54,7 @@ struct dirty {
 	unsigned int young;
 	bool closed;
 	unsigned long closings;
+	unsigned long settled;
 	unsigned long *regions;
 	unsigned int region_shift;
 	unsigned int nr_regions;
@@ -76,6 +78,7 @@ void dirty_end(struct generation *g);
 bool dirty_wants_flush(struct dirty *d);
 unsigned long dirty_flush_begin(struct dirty *d);
 void dirty_flushed(struct dirty *d, unsigned long closing);
+void dirty_settle(struct dirty *d);
 
 void dirty_break(struct dirty *d);
 void dirty_fall_back(struct dirty *d);

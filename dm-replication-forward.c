@@ -543,7 +543,7 @@ static void local_ended(struct bio *bio)
 
 static void settle(struct primary *p, unsigned long covers)
 {
-	WRITE_ONCE(p->settled, covers);
+	dirty_flushed(&p->dirty, covers);
 	queue_work(p->wq, &p->settle_work);
 }
 
@@ -868,7 +868,7 @@ static void do_settle(struct work_struct *work)
 {
 	struct primary *p = container_of(work, struct primary, settle_work);
 
-	dirty_flushed(&p->dirty, READ_ONCE(p->settled));
+	dirty_settle(&p->dirty);
 }
 
 /* The oldest leg, or NULL. */

@@ -158,7 +158,6 @@ struct resync {
  * @trim_work: gives spare pages back to the system
  * @bios: front pad: struct forward
  * @own_flush: a flush of our own is under way
- * @settled: what a flush has covered, for @settle_work
  * @send_work: sends legs, on pair->cow_wq: the replica may make it wait
  * @wq: its own: nothing on it waits for a disk
  * @break_work: after the replica broke
@@ -191,7 +190,6 @@ struct primary {
 	struct delayed_work trim_work;
 	struct bio_set bios;
 	bool own_flush;
-	unsigned long settled;
 	struct workqueue_struct *wq;
 	struct work_struct send_work;
 	struct work_struct break_work;
