@@ -92,8 +92,8 @@
  *  88	its epoch
  *  96	its stage
  * 100	its flags
- * 104	members of the group with metadata, concerned or not
- * 108	zero
+ * 104	tag of the member whose record decides: if it has not completed the
+ *	transition nobody has
  * 112	uuid of the mapped device, ended by zeroes; none: all zero
  * 248	zero
  */
@@ -115,8 +115,7 @@ struct dmrepl_super {
 	__le64 prepared_epoch;
 	__le32 prepared_stage;
 	__le32 prepared_flags;
-	__le32 prepared_members;
-	__u8 zero[4];
+	__le64 prepared_by;
 	char uuid[DMREPL_UUID_BYTES];
 	__u8 rest[264];
 };

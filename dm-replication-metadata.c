@@ -172,7 +172,7 @@ static void build_super(struct metadata *m, const struct metadata_state *s)
 			cpu_to_le32(flags_to_disk(s->guarded,
 						  s->prepared_fenced, false,
 						  false));
-		d->prepared_members = cpu_to_le32(s->prepared_members);
+		d->prepared_by = cpu_to_le64(s->prepared_by);
 	}
 	memcpy(d->uuid, m->uuid, sizeof(d->uuid));
 	seal(d);
@@ -1015,6 +1015,17 @@ int metadata_clear_leaves(struct metadata *m, struct leaf **leaves,
 }
 
 /**
+ * metadata_tag - what tells this device from all others
+ * @m: the metadata
+ *
+ * Return: a random number, drawn when the device was formatted; never 0.
+ */
+u64 metadata_tag(struct metadata *m)
+{
+	return m->tag;
+}
+
+/**
  * metadata_state - what the superblock says
  * @m: the metadata
  *
@@ -1193,7 +1204,7 @@ static void parse_super(struct metadata *m, struct dmrepl_super *d)
 		.prepared_stage = stage_from_disk(le32_to_cpu(d->prepared_stage)),
 		.prepared_fenced = le32_to_cpu(d->prepared_flags) &
 				   DMREPL_SUPER_FENCED,
-		.prepared_members = le32_to_cpu(d->prepared_members),
+		.prepared_by = le64_to_cpu(d->prepared_by),
 	};
 }
 

@@ -909,8 +909,8 @@ static void apply_state(struct pair *pair, const struct metadata_state *s)
 	if (!fence)	/* release: who finds the way open finds the stage */
 		smp_store_release(&pair->fenced, false);
 	if (s->prepared)
-		DMWARN("%s: a transition of its group is open until all %u members are loaded",
-		       pair->name, s->prepared_members);
+		DMWARN("%s: a transition of its group is open until the member whose metadata has tag %016llx is loaded",
+		       pair->name, s->prepared_by);
 }
 
 static bool may_be_running(const struct metadata_state *s)
@@ -1139,15 +1139,17 @@ static void unlock_pairs(struct pair **pairs, unsigned int n)
 
 /*
  * Called with the group's mutex and those of its pairs: if one member has
- * completed the transition that others have only prepared, so do these; if all
- * members are there and none has, none does.
+ * completed the transition that others have only prepared, so do these; if the
+ * one that was to do so before all others is there and has not, none does. To
+ * count members would not do: who is there may have joined since.
  * Return: 1 to complete, 0 to take back, -EAGAIN if it is not known.
  */
 static int judge(struct pair **pairs, unsigned int n,
 		 const struct metadata_state *doubt)
 {
 	struct metadata_state s;
-	unsigned int i, members = 0;
+	int verdict = -EAGAIN;
+	unsigned int i;
 
 	for (i = 0; i < n; i++) {
 		if (!pairs[i]->metadata)
@@ -1155,9 +1157,10 @@ static int judge(struct pair **pairs, unsigned int n,
 		s = metadata_state(pairs[i]->metadata);
 		if (s.completed == doubt->prepared)
 			return 1;
-		members++;
+		if (metadata_tag(pairs[i]->metadata) == doubt->prepared_by)
+			verdict = 0;
 	}
-	return members >= doubt->prepared_members ? 0 : -EAGAIN;
+	return verdict;
 }
 
 static void settle_doubt(struct pair *pair, bool complete)
@@ -1406,8 +1409,19 @@ static bool has_record(struct pair *pair)
 	return pair->metadata && pair->next != IGNORED;
 }
 
+/* Whose record decides: record_all() goes in the same order. */
+static struct pair *first_of(struct pair **pairs, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		if (has_record(pairs[i]))
+			return pairs[i];
+	return NULL;
+}
+
 static int prepare(struct pair *pair, enum transition action, u64 id,
-		   unsigned int members)
+		   struct pair *first)
 {
 	struct metadata_state s = metadata_state(pair->metadata);
 	struct metadata_state next = next_state(pair, action);
@@ -1416,7 +1430,7 @@ static int prepare(struct pair *pair, enum transition action, u64 id,
 	s.prepared_epoch = next.epoch;
 	s.prepared_stage = next.stage;
 	s.prepared_fenced = next.fenced;
-	s.prepared_members = members;
+	s.prepared_by = metadata_tag(first->metadata);
 	return metadata_write(pair->metadata, &s);
 }
 
@@ -1435,7 +1449,7 @@ static void unprepare(struct pair **pairs, unsigned int n)
 	}
 }
 
-/* Each superblock is the change of its pair; of a group, the first is. */
+/* Each superblock is the change of its pair; of a group, first_of()'s is. */
 static int record_all(struct pair **pairs, unsigned int n,
 		      enum transition action, u64 id)
 {
@@ -1485,15 +1499,13 @@ static int flush_secondaries(struct pair **pairs, unsigned int n)
 static int make_durable(struct pair **pairs, unsigned int n,
 			enum transition action)
 {
-	unsigned int i, members = 0, changing = 0;
+	struct pair *first = first_of(pairs, n);
+	unsigned int i, changing = 0;
 	int error = 0;
 	u64 id = 0;
 
-	/* Also who is not concerned: judge() cannot tell it from who was. */
-	for (i = 0; i < n; i++) {
-		members += !!pairs[i]->metadata;
+	for (i = 0; i < n; i++)
 		changing += has_record(pairs[i]);
-	}
 	if (!changing)
 		return 0;
 	if (action != ACTION_FAILOVER && action != ACTION_STOP)
@@ -1502,7 +1514,7 @@ static int make_durable(struct pair **pairs, unsigned int n,
 		id = get_random_u64();
 	for (i = 0; i < n && id && !error; i++)
 		if (has_record(pairs[i]))
-			error = prepare(pairs[i], action, id, members);
+			error = prepare(pairs[i], action, id, first);
 	if (!error)
 		error = record_all(pairs, n, action, id);
 	if (error && id)

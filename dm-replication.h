@@ -631,7 +631,7 @@ void pair_set_stage(struct pair *pair, enum stage stage, enum stage route);
  * @prepared_epoch: what it leads to
  * @prepared_stage: likewise
  * @prepared_fenced: likewise
- * @prepared_members: how many pairs the group had, concerned or not
+ * @prepared_by: the tag of the member that completes it first
  */
 struct metadata_state {
 	enum stage stage;
@@ -646,7 +646,7 @@ struct metadata_state {
 	unsigned long prepared_epoch;
 	enum stage prepared_stage;
 	bool prepared_fenced;
-	unsigned int prepared_members;
+	u64 prepared_by;
 };
 
 /**
@@ -670,6 +670,7 @@ int metadata_check(struct replication *r, char **error);
 struct metadata *metadata_open(struct pair *pair, struct replication *r,
 			       bool *found);
 void metadata_close(struct metadata *m);
+u64 metadata_tag(struct metadata *m);
 void metadata_expect(struct metadata *m);
 void metadata_dont_expect(struct metadata *m);
 void metadata_save(struct metadata *m, struct metadata_save *save);

@@ -328,11 +328,11 @@ static void dump(struct image *im)
 	       im->primary ? "primary" : "secondary",
 	       !!(flags & DMREPL_SUPER_ALL));
 	if (s->prepared)
-		printf("  <prepared id=\"%016llx\" stage=\"%s\" epoch=\"%llu\" members=\"%u\"/>\n",
+		printf("  <prepared id=\"%016llx\" stage=\"%s\" epoch=\"%llu\" by=\"%016llx\"/>\n",
 		       (unsigned long long)le64toh(s->prepared),
 		       stage_name(le32toh(s->prepared_stage)),
 		       (unsigned long long)le64toh(s->prepared_epoch),
-		       le32toh(s->prepared_members));
+		       (unsigned long long)le64toh(s->prepared_by));
 	visit_records(im, dump_record);
 	printf("</superblock>\n");
 }

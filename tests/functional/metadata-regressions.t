@@ -209,7 +209,7 @@ group_half_done()
 {
 	local set
 
-	for set in a b c d e f; do
+	for set in a b c d e f x; do
 		disks "$set"
 	done
 	dm_make slow "0 $end delay ${disk[c-metadata]} 0 0 ${disk[c-metadata]} 0 0" ||
@@ -245,11 +245,13 @@ group_half_done()
 	like "$(st f flags)" in_doubt "a crash in its middle: one waits for the other"
 	run_fails "its fence cannot be lifted" EBUSY omsg f rejoin
 	is "$(ost f fence)" fenced "it is not"
+	load x fenced -- group h
+	like "$(st f flags)" in_doubt "who has joined since settles nothing"
 	load e fenced -- group h
 	is "$(st e epoch) $(st f epoch)" "2 2" "both have made it"
 	is "$(stage d) $(stage e) $(stage f)" "stopped running running" "each is where it was"
 	expect "$VIEW" 0x22 0 64k "the view is refreshed"
-	for set in a b c d e f; do
+	for set in a b c d e f x; do
 		unpair "$set"
 	done
 	dmsetup remove slow
