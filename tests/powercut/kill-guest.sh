@@ -134,6 +134,7 @@ if [ "$(stage p)" = "done" ]; then
 	checkpoint start
 fi
 is "$(stage p)" running "it runs"
+echo "said $epoch $writes" # it may be killed before it says more
 echo "ready"
 for ((round = 0; ; round++)); do
 	if [ "$failover" -eq 2 ] && [ "$round" -eq 3 ]; then
