@@ -9,6 +9,7 @@
 #include <linux/slab.h>
 
 #include "dm-replication.h"
+#include "dm-replication-trace.h"
 
 /**
  * DOC: the commit beside the view
@@ -119,6 +120,8 @@ static void copy_extent(struct slot *slot, struct block_device *from,
 	};
 
 	begin_extent(slot);
+	trace_commit_extent(slot->pair, from == slot->pair->active ?
+			    COMMIT_ACTIVE : COMMIT_HIDDEN, sector, n);
 	dm_kcopyd_copy(slot->pair->commit.kcopyd, &source, 1, &dest, 0, copied,
 		       slot);
 }
@@ -164,6 +167,7 @@ static unsigned int write_held(struct slot *slot, sector_t sector,
 	}
 	if (bio) {
 		begin_extent(slot);
+		trace_commit_extent(slot->pair, COMMIT_HELD, sector, done);
 		submit_bio_noacct(bio);
 	}
 	return done;

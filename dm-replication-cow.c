@@ -12,6 +12,7 @@
 
 #include "dm-replication.h"
 #include "dm-replication-compat.h"
+#include "dm-replication-trace.h"
 
 /**
  * DOC: the life of a capture
@@ -548,6 +549,7 @@ static void publish(struct capture *c, bool held)
 	}
 	spin_unlock_irqrestore(&cow->lock, flags);
 	atomic64_add(c->n, &cow->captures);
+	trace_capture(pair, page_sector(c->index, c->first), c->n, held);
 }
 
 /* Any context. The capture is published, or has failed; @c is freed. */
@@ -1061,10 +1063,12 @@ static void spill_failed(struct spill *s, blk_status_t status)
 
 static void spill_done(struct spill *s)
 {
+	struct held *first = list_first_entry(&s->pages, struct held, list);
 	struct cow *cow = &s->pair->cow;
 	unsigned long flags;
 	struct held *h;
 
+	trace_spill(s->pair, page_sector(first->index, first->nr), s->n);
 	spin_lock_irqsave(&cow->lock, flags);
 	list_for_each_entry(h, &s->pages, list)
 		overlay_set_slot(h->leaf, h->nr, NULL);

@@ -742,7 +742,7 @@ static void leave_metadata(struct pair *pair, enum stage stage)
 	pair->metadata = NULL;
 	pair->interrupted = false;
 	if (stage == STAGE_RUNNING || is_committing(pair) || pair->in_doubt) {
-		WRITE_ONCE(pair->fenced, true);
+		pair_set_fence(pair, true);
 		pair->awaited = true;
 		DMINFO("%s: the view is removed in stage %s, its origin is fenced until it is back",
 		       pair->name, stage_names[stage]);
@@ -881,7 +881,7 @@ static void join_group(struct pair *pair, struct group *g)
 /* And wait for what the origin had under way: it would land behind it. */
 static void raise_fence(struct pair *pair)
 {
-	WRITE_ONCE(pair->fenced, true);
+	pair_set_fence(pair, true);
 	pair_defer(pair);
 	pair_drain_forever(pair);
 	pair_undefer(pair);
@@ -906,8 +906,8 @@ static void apply_state(struct pair *pair, const struct metadata_state *s)
 		pair->stage_since = ktime_get_boottime_ns() -
 			(ktime_get_real_seconds() - s->since) * NSEC_PER_SEC;
 	pair_set_stage(pair, stage, stage);
-	if (!fence)	/* release: who finds the way open finds the stage */
-		smp_store_release(&pair->fenced, false);
+	if (!fence)	/* behind the stage */
+		pair_set_fence(pair, false);
 	if (s->prepared)
 		DMWARN("%s: a transition of its group is open until the member whose metadata has tag %016llx is loaded",
 		       pair->name, s->prepared_by);
@@ -960,7 +960,7 @@ static int take_metadata(struct pair *pair, struct replication *r)
 	if (found)
 		error = find_state(pair, r);
 	else if (READ_ONCE(pair->stage) == STAGE_NONE)
-		WRITE_ONCE(pair->fenced, false);
+		pair_set_fence(pair, false);
 	if (error) {
 		metadata_close(m);
 		pair->metadata = NULL;
@@ -1051,7 +1051,7 @@ static void take_origin(struct pair *pair, struct replication *r)
 {
 	pair->secondary = r->secondary->bdev;
 	if (pair->origin != r && r->fenced && !knows_fence(pair))
-		WRITE_ONCE(pair->fenced, true);
+		pair_set_fence(pair, true);
 	pair->origin = r;
 	pair->origin_lost = false;
 	note_open(pair);
@@ -1377,7 +1377,7 @@ static void change(struct pair *pair, enum transition action)
 		DMINFO(PROMOTE_TEXT, pair->name,
 		       (u64)atomic64_read(&pair->overlay.active),
 		       seconds_since_checkpoint(pair));
-		WRITE_ONCE(pair->fenced, true);
+		pair_set_fence(pair, true);
 	}
 	overlay_new_epoch(&pair->overlay);
 	cow_drop_held(pair);
@@ -1550,7 +1550,7 @@ static void begin_failover(struct pair *pair)
 			       pair->name);
 	}
 	/* The fence first: who comes now hears it and does not park. */
-	WRITE_ONCE(pair->fenced, true);
+	pair_set_fence(pair, true);
 	pair_defer(pair);
 	pair_set_stage(pair, STAGE_FAILOVER, pair->route);
 }
@@ -1834,7 +1834,7 @@ int pair_rejoin(struct replication *r)
 	}
 	/* The cache is older than what a failover has written below it. */
 	forget_cache(pair->origin);
-	WRITE_ONCE(pair->fenced, false);
+	pair_set_fence(pair, false);
 	note_open(pair);
 	follow_up(pair);
 out:

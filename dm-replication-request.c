@@ -14,6 +14,9 @@
 #include "dm-replication.h"
 #include "dm-replication-compat.h"
 
+#define CREATE_TRACE_POINTS
+#include "dm-replication-trace.h"
+
 /**
  * DOC: admission, drain, parking
  *
@@ -178,6 +181,7 @@ void pair_undefer(struct pair *pair)
 	WRITE_ONCE(pair->pause_last, pause);
 	if (pause > pair->pause_longest)
 		WRITE_ONCE(pair->pause_longest, pause);
+	trace_checkpoint(pair, pause);
 }
 
 /*
@@ -692,6 +696,7 @@ void pair_record_error(struct pair *pair, enum error_class class, int error,
 
 	DMERR_LIMIT("%s: %s error %d at sector %llu", pair->name,
 		    error_names[class], error, (unsigned long long)sector);
+	trace_error(pair, class, error, sector);
 	if (first)
 		queue_work(pair->slow_wq, &pair->after_work);
 }
@@ -710,6 +715,23 @@ void pair_set_stage(struct pair *pair, enum stage stage, enum stage route)
 	WRITE_ONCE(pair->stage, stage);
 	WRITE_ONCE(pair->route, route);
 	spin_unlock_irqrestore(&pair->stage_lock, flags);
+}
+
+/**
+ * pair_set_fence - refuse the origin's requests, or let them in
+ * @pair: the pair
+ * @up: refuse them
+ *
+ * Any context. Who finds the way open finds the stage that was set before.
+ */
+void pair_set_fence(struct pair *pair, bool up)
+{
+	bool was = pair->fenced;
+
+	/* Pairs with the looks of request_admit(). */
+	smp_store_release(&pair->fenced, up);
+	if (was != up)
+		trace_fence(pair, up);
 }
 
 /**

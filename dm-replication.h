@@ -79,6 +79,13 @@ enum error_class {
 	NR_ERROR_CLASSES
 };
 
+/* Where a failover's copy comes from. */
+enum commit_source {
+	COMMIT_ACTIVE,
+	COMMIT_HIDDEN,
+	COMMIT_HELD,
+};
+
 /* What a table line or a "set" message can choose. */
 struct tunables {
 	bool autostart;
@@ -612,6 +619,7 @@ void pair_undefer(struct pair *pair);
 void pair_release_parked(struct pair *pair);
 void pair_record_error(struct pair *pair, enum error_class class, int error,
 		       sector_t sector);
+void pair_set_fence(struct pair *pair, bool up);
 bool pair_invalidate(struct pair *pair);
 void pair_set_stage(struct pair *pair, enum stage stage, enum stage route);
 
