@@ -909,7 +909,7 @@ static void apply_state(struct pair *pair, const struct metadata_state *s)
 	if (!fence)	/* behind the stage */
 		pair_set_fence(pair, false);
 	if (s->prepared)
-		DMWARN("%s: a transition of its group is open until the member whose metadata has tag %016llx is loaded",
+		DMWARN("%s: in doubt until the member of its group with tag %016llx is loaded",
 		       pair->name, s->prepared_by);
 }
 
