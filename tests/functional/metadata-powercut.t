@@ -13,7 +13,7 @@ declare -A options=(
 	[failover]="--failover --rounds 2 --ops 60 --cuts 250"
 	[block]="--ops 30 --cuts 100 --block 4096"
 	[group]="--pairs 2 --ops 10 --cuts 250"
-	[full]="--ops 80"
+	[full]="--ops 32"
 )
 
 [ $# -gt 0 ] || set -- plain failover block group

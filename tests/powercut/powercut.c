@@ -216,11 +216,20 @@ static long replay(void)
 	return failed;
 }
 
+static long count_requests(void)
+{
+	long at, n = 0;
+
+	for (at = 0; at < nr_events; at++)
+		n += events[at].kind == ARRIVE;
+	return n;
+}
+
 static long views_run(time_t began)
 {
 	scenario();
-	printf("# seed %u: %ld events recorded in %ld s\n", opt.seed,
-	       nr_events, (long)(time(NULL) - began));
+	printf("# seed %u: %ld events recorded in %ld s, %ld requests of the disks\n",
+	       opt.seed, nr_events, (long)(time(NULL) - began), count_requests());
 	model_make();
 	return replay();
 }
