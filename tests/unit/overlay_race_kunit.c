@@ -93,12 +93,18 @@ static enum hrtimer_restart tick(struct hrtimer *timer)
 	return HRTIMER_RESTART;
 }
 
+/*
+ * They interrupt the caller. Beside it, on another processor, a look could begin
+ * before fill() and end after it, and see active as it was, saved as it is.
+ */
 static void start_interrupts(void (*interrupt)(struct race *race))
 {
+	set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
 	race.interrupt = interrupt;
-	hrtimer_init(&race.timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	hrtimer_init(&race.timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
 	race.timer.function = tick;
-	hrtimer_start(&race.timer, ns_to_ktime(INTERVAL_NS), HRTIMER_MODE_REL);
+	hrtimer_start(&race.timer, ns_to_ktime(INTERVAL_NS),
+		      HRTIMER_MODE_REL_PINNED);
 }
 
 static void stop_interrupts(struct kunit *test)
