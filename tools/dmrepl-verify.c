@@ -63,6 +63,8 @@ static const struct opt options[] = {
 	  "change hold_mib now and then" },
 	{ "overlap", NULL, SWITCH, AT(overlap), MODEL | LOAD, 0,
 	  "let writers of the origin write the same sectors at once" },
+	{ "torn", NULL, SWITCH, AT(torn), MODEL | LOAD, 0,
+	  "a sector read while it is written may be of both, as on brd and on files" },
 	{ "qd", "N", NUMBER, AT(qd), FROZEN, 0,
 	  "writes of the origin in flight (32)" },
 	{ "checkpoints", "N", NUMBER, AT(checkpoints), FROZEN | GROUPS, 0,

@@ -11,7 +11,8 @@
  * acknowledged. Writes to one sector of one track do not overlap (unless asked
  * for), so a read that began when 'ack' was LO and ended when 'sub' was HI must
  * return LO or a write after LO up to HI. With nothing under way that is one
- * value: the single-threaded model is exact by the same rule.
+ * value: the single-threaded model is exact by the same rule. A disk that reads
+ * and writes a sector at once (--torn) may then return some bytes of each.
  */
 #ifndef DMREPL_VERIFY_MODEL_H
 #define DMREPL_VERIFY_MODEL_H

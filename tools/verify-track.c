@@ -404,6 +404,8 @@ static bool rule_holds(const struct model *m, const struct track *t, u64 sector,
 
 	if (st->content == IS_ZERO)
 		return (base & ID_ZERO) || (hi != lo && m->zeroes);
+	if (st->content == IS_TORN || st->content == IS_JUNK)
+		return m->o->torn && hi != lo;
 	if (st->content != IS_STAMP)
 		return false;
 	if (st->seq == base)

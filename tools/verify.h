@@ -169,7 +169,7 @@ struct opts {
 	u64 threads, writers, readers, view_writers;
 	const char *end;
 	u64 max_kib;
-	bool vary_hold, overlap, progress;
+	bool vary_hold, overlap, torn, progress;
 	u64 qd, checkpoints, interval_ms, samples, streams, bound_s;
 	u64 sector, count;
 };
