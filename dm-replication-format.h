@@ -95,7 +95,8 @@
  * 104	tag of the member whose record decides: if it has not completed the
  *	transition nobody has
  * 112	uuid of the mapped device, ended by zeroes; none: all zero
- * 248	zero
+ * 248	if one is prepared: what that member had completed before it
+ * 256	zero
  */
 struct dmrepl_super {
 	__le32 checksum;
@@ -117,7 +118,8 @@ struct dmrepl_super {
 	__le32 prepared_flags;
 	__le64 prepared_by;
 	char uuid[DMREPL_UUID_BYTES];
-	__u8 rest[264];
+	__le64 prepared_after;
+	__u8 rest[256];
 };
 
 #define DMREPL_RECORD_LOST	0x1	/* see below */
@@ -158,7 +160,8 @@ static_assert(sizeof(struct dmrepl_super) == DMREPL_SECTOR,
 static_assert(sizeof(struct dmrepl_record) == DMREPL_SECTOR,
 	      "a record is a sector");
 static_assert(offsetof(struct dmrepl_super, uuid) == 112 &&
-	      offsetof(struct dmrepl_super, rest) == 248 &&
+	      offsetof(struct dmrepl_super, prepared_after) == 248 &&
+	      offsetof(struct dmrepl_super, rest) == 256 &&
 	      offsetof(struct dmrepl_record, saved) == 64 &&
 	      offsetof(struct dmrepl_record, active) == 96 &&
 	      offsetof(struct dmrepl_record, rest) == 352,

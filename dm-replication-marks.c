@@ -568,7 +568,7 @@ static int take(struct metadata *m, unsigned long index, const u64 *active,
 }
 
 /* Not written anew here: its neighbours may not have been read yet. */
-static int lose(struct metadata *m, unsigned long index, char *why)
+static int lose(struct metadata *m, unsigned long index, char *why, int error)
 {
 	sector_t sector = (sector_t)index << STRETCH_SHIFT;
 	sector_t end = min_t(sector_t, sector + STRETCH_SECTORS, m->sectors);
@@ -576,7 +576,7 @@ static int lose(struct metadata *m, unsigned long index, char *why)
 
 	DMERR("%s: record %lu of the metadata %s: sectors %llu to %llu count as dirty",
 	      m->pair->name, index, why, (u64)sector, (u64)end - 1);
-	pair_record_error(m->pair, ERROR_METADATA, -EILSEQ, sector);
+	pair_record_error(m->pair, ERROR_METADATA, error, sector);
 	mk->damaged = true;
 	set_bit(index, mk->loose);
 	dirty_mark(&mk->p->dirty, sector, end - sector);

@@ -173,6 +173,7 @@ static void build_super(struct metadata *m, const struct metadata_state *s)
 						  s->prepared_fenced, false,
 						  false));
 		d->prepared_by = cpu_to_le64(s->prepared_by);
+		d->prepared_after = cpu_to_le64(s->prepared_after);
 	}
 	memcpy(d->uuid, m->uuid, sizeof(d->uuid));
 	seal(d);
@@ -287,7 +288,8 @@ static char * const content_errors[] = {
 		"The metadata device has a newer format than this module knows",
 	[CONTENT_DAMAGED] =
 		"Both superblocks of the metadata device are damaged; see dmrepl-metadata check",
-	[CONTENT_UNREADABLE] = "The metadata device cannot be read",
+	[CONTENT_UNREADABLE] =
+		"A superblock of the metadata device cannot be read; try again, or see dmrepl-metadata repair",
 };
 
 static enum content look_for_data(struct block_device *bdev, void *buffer)
@@ -305,17 +307,30 @@ static enum content look_for_data(struct block_device *bdev, void *buffer)
 	return CONTENT_BLANK;
 }
 
+/*
+ * The disk knows that it has lost what was there. After any other error it may
+ * be read the next time: then nothing is to be written in its place.
+ */
+static bool is_lost(int error)
+{
+	return error == -ENODATA || error == -EILSEQ;
+}
+
 /* The newer one of the valid superblocks. @buffer has DMREPL_SUPER_STEP. */
 static enum content read_super(struct block_device *bdev, void *buffer,
-			       struct dmrepl_super *newest)
+			       struct dmrepl_super *newest, bool *alone)
 {
 	struct dmrepl_super *d = buffer;
-	unsigned int i, found = 0, damaged = 0, unread = 0;
+	unsigned int i, found = 0, damaged = 0;
+	bool unread = false;
+	int r;
 
 	for (i = 0; i < DMREPL_NR_SUPERS; i++) {
-		if (transfer(bdev, REQ_OP_READ, i * DMREPL_SUPER_STEP, buffer,
-			     DMREPL_SUPER_STEP)) {
-			unread++;
+		r = transfer(bdev, REQ_OP_READ, i * DMREPL_SUPER_STEP, buffer,
+			     DMREPL_SUPER_STEP);
+		if (r) {
+			damaged++;
+			unread |= !is_lost(r);
 			continue;
 		}
 		if (le64_to_cpu(d->magic) != DMREPL_SUPER_MAGIC)
@@ -328,13 +343,14 @@ static enum content read_super(struct block_device *bdev, void *buffer,
 				le64_to_cpu(newest->sequence))
 			*newest = *d;
 	}
-	if (found && (damaged || unread))
+	if (unread)
+		return CONTENT_UNREADABLE;
+	if (found && damaged)
 		DMWARN("%pg: one of two superblocks is damaged", bdev);
+	*alone = found < DMREPL_NR_SUPERS;
 	if (found)
 		return le32_to_cpu(newest->version) > DMREPL_VERSION ?
 		       CONTENT_NEWER : CONTENT_OURS;
-	if (unread)
-		return CONTENT_UNREADABLE;
 	return damaged ? CONTENT_DAMAGED : look_for_data(bdev, buffer);
 }
 
@@ -377,6 +393,10 @@ static int match_super(struct replication *r, struct dmrepl_super *d,
 		    NR_STAGES)) {
 		DMERR("%s: the metadata has a stage that does not exist",
 		      device);
+	} else if (d->prepared && le64_to_cpu(d->prepared_epoch) -
+		   le64_to_cpu(d->epoch) > 1) {
+		DMERR("%s: the metadata has a transition that does not exist",
+		      device);
 	} else {
 		*error = NULL;
 	}
@@ -384,7 +404,8 @@ static int match_super(struct replication *r, struct dmrepl_super *d,
 }
 
 /* Look at the device. Return: CONTENT_BLANK, CONTENT_OURS, or an errno. */
-static int inspect(struct replication *r, struct dmrepl_super *d, char **error)
+static int inspect(struct replication *r, struct dmrepl_super *d, bool *alone,
+		   char **error)
 {
 	void *buffer = (void *)__get_free_page(GFP_NOIO);
 	enum content content;
@@ -392,7 +413,7 @@ static int inspect(struct replication *r, struct dmrepl_super *d, char **error)
 	*error = "Cannot allocate memory for the metadata device";
 	if (!buffer)
 		return -ENOMEM;
-	content = read_super(r->metadata->bdev, buffer, d);
+	content = read_super(r->metadata->bdev, buffer, d, alone);
 	free_page((unsigned long)buffer);
 	if (content == CONTENT_BLANK)
 		return content;
@@ -417,6 +438,7 @@ int metadata_check(struct replication *r, char **error)
 	u64 need = dmrepl_bytes(r->ti->len);
 	u64 have = bdev_nr_sectors(r->metadata->bdev) << SECTOR_SHIFT;
 	struct dmrepl_super *d;
+	bool alone;
 	int found;
 
 	if (have < need) {
@@ -429,7 +451,7 @@ int metadata_check(struct replication *r, char **error)
 	d = kmalloc(sizeof(*d), GFP_KERNEL);
 	if (!d)
 		return -ENOMEM;
-	found = inspect(r, d, error);
+	found = inspect(r, d, &alone, error);
 	kfree(d);
 	return min(found, 0);
 }
@@ -1064,6 +1086,30 @@ int metadata_write(struct metadata *m, const struct metadata_state *s)
 }
 
 /**
+ * metadata_guard - put the guard on, or take it off, durably
+ * @m: the metadata
+ * @on: on
+ *
+ * May sleep. In one go: beside it the stage may become invalid.
+ *
+ * Return: 0 or a negative errno, as metadata_write().
+ */
+int metadata_guard(struct metadata *m, bool on)
+{
+	struct metadata_state s;
+	int r;
+
+	mutex_lock(&m->mutex);
+	s = m->state;
+	s.guarded = on;
+	r = super_write(m, &s);
+	if (r)
+		super_refresh(m);
+	mutex_unlock(&m->mutex);
+	return r;
+}
+
+/**
  * metadata_adopt - a state that counts although it could not be written
  * @m: the metadata
  * @s: the state
@@ -1205,6 +1251,7 @@ static void parse_super(struct metadata *m, struct dmrepl_super *d)
 		.prepared_fenced = le32_to_cpu(d->prepared_flags) &
 				   DMREPL_SUPER_FENCED,
 		.prepared_by = le64_to_cpu(d->prepared_by),
+		.prepared_after = le64_to_cpu(d->prepared_after),
 	};
 }
 
@@ -1230,11 +1277,17 @@ static bool has_stray_bits(struct metadata *m, unsigned long index,
  * Called with the mutex held. For the next load it will be whole, but lost; it
  * is not written before all others are loaded, since its unit has some of them.
  */
-static int lose_view_record(struct metadata *m, unsigned long index, char *why)
+static int lose_view_record(struct metadata *m, unsigned long index, char *why,
+			    int error)
 {
 	static const u64 none[OVERLAY_ACTIVE_WORDS];
 	struct pair *pair = m->pair;
 
+	if (!is_lost(error)) {
+		DMERR("%s: record %lu of the metadata %s: %d; load again, or see dmrepl-metadata repair",
+		      pair->name, index, why, error);
+		return error;
+	}
 	DMERR("%s: record %lu of the metadata %s: the view's sectors %llu to %llu are lost",
 	      pair->name, index, why, (u64)index << STRETCH_SHIFT,
 	      min_t(u64, (u64)(index + 1) << STRETCH_SHIFT,
@@ -1256,7 +1309,7 @@ static int load_record(struct metadata *m, unsigned long index,
 		return m->ops->skip(m, index);
 	if (!is_whole(d) || le32_to_cpu(d->magic) != DMREPL_RECORD_MAGIC ||
 	    le64_to_cpu(d->tag) != m->tag || le64_to_cpu(d->number) != index)
-		return m->ops->lose(m, index, "is damaged");
+		return m->ops->lose(m, index, "is damaged", -EILSEQ);
 	if (le64_to_cpu(d->epoch) > m->state.epoch) {
 		DMERR("%s: record %lu is newer than its superblock; see dmrepl-metadata repair",
 		      m->pair->name, index);
@@ -1269,7 +1322,8 @@ static int load_record(struct metadata *m, unsigned long index,
 	for (i = 0; i < OVERLAY_ACTIVE_WORDS; i++)
 		active[i] = le64_to_cpu(d->active[i]);
 	if (has_stray_bits(m, index, active, saved))
-		return m->ops->lose(m, index, "has bits beyond the end");
+		return m->ops->lose(m, index, "has bits beyond the end",
+				    -EILSEQ);
 	return m->ops->take(m, index, active, saved,
 			    le32_to_cpu(d->flags) & DMREPL_RECORD_LOST);
 }
@@ -1287,7 +1341,8 @@ static int load_slowly(struct metadata *m, unsigned long index,
 				  DMREPL_RECORDS + (u64)index * DMREPL_SECTOR,
 				  buffer, m->unit);
 		for (i = 0; !r && i < per_unit && index + i < end; i++)
-			r = failed ? m->ops->lose(m, index + i, "cannot be read") :
+			r = failed ? m->ops->lose(m, index + i, "cannot be read",
+						  failed) :
 				     load_record(m, index + i, d + i);
 		cond_resched();
 	}
@@ -1401,6 +1456,39 @@ static int skip_view_record(struct metadata *m, unsigned long index)
 	return 0;
 }
 
+static int pass_record(struct metadata *m, unsigned long index,
+		       const u64 *active, const u64 *saved, bool lost)
+{
+	return 0;
+}
+
+static int pass_lost(struct metadata *m, unsigned long index, char *why,
+		     int error)
+{
+	return 0;
+}
+
+static const struct metadata_ops look_ops = {
+	.take = pass_record,
+	.skip = skip_view_record,
+	.lose = pass_lost,
+};
+
+/*
+ * There was one superblock only: the other one may have been the newer. Its epoch
+ * must not be given out again while there are records of it.
+ */
+static int look_for_newer(struct metadata *m)
+{
+	const struct metadata_ops *ops = m->ops;
+	int r;
+
+	m->ops = &look_ops;
+	r = metadata_load_records(m);
+	m->ops = ops;
+	return r;
+}
+
 static int load_view(struct metadata *m)
 {
 	struct overlay *o = &m->pair->overlay;
@@ -1410,6 +1498,8 @@ static int load_view(struct metadata *m)
 	o->epoch = m->state.epoch;
 	if (has_overlay(m->state.stage))
 		r = metadata_load_records(m);
+	else if (m->alone)
+		r = look_for_newer(m);
 	if (!r && has_dirty(m))
 		r = sync_active(m, &class);
 	if (!r)
@@ -1463,7 +1553,7 @@ struct metadata *metadata_make(struct pair *pair, struct replication *r,
 	int content = -ENOMEM, error;
 
 	if (m && d)
-		content = inspect(r, d, &why);
+		content = inspect(r, d, &m->alone, &why);
 	error = min(content, 0);
 	*found = content == CONTENT_OURS;
 	if (error) {

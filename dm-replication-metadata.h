@@ -28,7 +28,7 @@ struct unit {
  * @load: a superblock was found: fill the memory
  * @take: a record that counts
  * @skip: one of an older epoch, or none
- * @lose: a record that is damaged, and how
+ * @lose: a record that is damaged, and how; or not read, and with which error
  */
 struct metadata_ops {
 	u32 mode;
@@ -39,7 +39,8 @@ struct metadata_ops {
 	int (*take)(struct metadata *m, unsigned long index, const u64 *active,
 		    const u64 *saved, bool lost);
 	int (*skip)(struct metadata *m, unsigned long index);
-	int (*lose)(struct metadata *m, unsigned long index, char *why);
+	int (*lose)(struct metadata *m, unsigned long index, char *why,
+		    int error);
 };
 
 /**
@@ -55,6 +56,7 @@ struct metadata_ops {
  * @sequence: of the superblock that was last written, well or not
  * @newest: which superblock is the newest that was written well
  * @skip: the other one could not be written
+ * @alone: when it was opened there was one superblock only
  * @tag: what records must carry
  * @uuid: of the mapped device
  * @unit: bytes that are written at once
@@ -92,6 +94,7 @@ struct metadata {
 	u64 sequence;
 	unsigned int newest;
 	bool skip;
+	bool alone;
 	u64 tag;
 	char uuid[DMREPL_UUID_BYTES];
 	unsigned int unit;

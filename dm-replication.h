@@ -640,6 +640,7 @@ void pair_set_stage(struct pair *pair, enum stage stage, enum stage route);
  * @prepared_stage: likewise
  * @prepared_fenced: likewise
  * @prepared_by: the tag of the member that completes it first
+ * @prepared_after: what that one has as @completed until then
  */
 struct metadata_state {
 	enum stage stage;
@@ -655,6 +656,7 @@ struct metadata_state {
 	enum stage prepared_stage;
 	bool prepared_fenced;
 	u64 prepared_by;
+	u64 prepared_after;
 };
 
 /**
@@ -679,6 +681,7 @@ struct metadata *metadata_open(struct pair *pair, struct replication *r,
 			       bool *found);
 void metadata_close(struct metadata *m);
 u64 metadata_tag(struct metadata *m);
+int metadata_guard(struct metadata *m, bool on);
 void metadata_expect(struct metadata *m);
 void metadata_dont_expect(struct metadata *m);
 void metadata_save(struct metadata *m, struct metadata_save *save);

@@ -438,6 +438,9 @@ static void repair_supers(struct image *im)
 		printf("all is dirty now: start_resync will copy everything\n");
 	} else if (im->newer) {
 		s.stage = htole32(DMREPL_STAGE_INVALID);
+		/* The next one is of no record. */
+		s.epoch = htole64(im->last_epoch);
+		s.prepared = 0;
 		printf("the stage is invalid now: send start, stop or promote\n");
 	}
 	for (i = 0; i < DMREPL_NR_SUPERS; i++) {

@@ -184,7 +184,52 @@ like "$(klog_since)" "newer than its superblock" "with words"
 run_ok "repair" dmrepl-metadata repair "$meta"
 run_ok "makes it loadable" load_p
 is "$(stage p)" invalid "but the view is given up"
+run_ok "it can be started anew" msg p start
 unpair p
+load_p
+is "$(stage p) $(st p active) $(st p saved)" "running 0 0" "with nothing of the lost epoch"
+expect "$VIEW" 0x22 0 64k "the view is what the stream has written"
+expect "$VIEW" 0x10 2m 4k "without what the view had"
+unpair p
+
+# The newer superblock is lost, and the older one says that there is no view.
+fresh
+unpair p
+super 48 0
+super 56 0
+byte 100
+klog_mark
+run_fails "one superblock, of stage none, older than the records, is refused" EILSEQ load_p
+like "$(klog_since)" "newer than its superblock" "with words"
+
+# --- a device that cannot be read for a moment -------------------------------------
+
+# unread SECTOR: what is there cannot be read.
+unread()
+{
+	{
+		[ "$1" -eq 0 ] || echo "0 $1 linear ${disk[metadata]} 0"
+		echo "$1 8 error"
+		echo "$(($1 + 8)) $((total - $1 - 8)) linear ${disk[metadata]} $(($1 + 8))"
+	} | dmsetup load meta
+	dmsetup suspend --noflush --nolockfs meta
+	dmsetup resume meta
+}
+
+for at in 0 8 16; do
+	fresh
+	unpair p
+	unread "$at"
+	klog_mark
+	run_fails "sector $at cannot be read: it is refused" EIO load_p
+	like "$(klog_since)" "cannot be read.* see dmrepl-metadata repair" "with words"
+	dm_swap meta "$good"
+	run_ok "sector $at can be read again: it is loaded" load_p
+	is "$(stage p) $(msg p get_error)" "running none" "where it was"
+	expect "$VIEW" 0x10 0 64k "with what was saved"
+	expect "$VIEW" 0x33 2m 4k "and what the view wrote"
+	unpair p
+done
 
 blkio zeroout "$meta" 0 8m
 table=$(view_table "${three[@]}" metadata "$meta")
