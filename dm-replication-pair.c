@@ -1142,7 +1142,8 @@ static void unlock_pairs(struct pair **pairs, unsigned int n)
  * completed the transition that others have only prepared, so do these; if the
  * one that was to do so before all others is there and has not, none does. To
  * count members would not do: who is there may have joined since.
- * Return: 1 to complete, 0 to take back, -EAGAIN if it is not known.
+ * Return: 1 to complete, 0 to take back, -EAGAIN if it is not known, -ESTALE if
+ * it will not be: that one has completed another one since.
  */
 static int judge(struct pair **pairs, unsigned int n,
 		 const struct metadata_state *doubt)
@@ -1158,7 +1159,8 @@ static int judge(struct pair **pairs, unsigned int n,
 		if (s.completed == doubt->prepared)
 			return 1;
 		if (metadata_tag(pairs[i]->metadata) == doubt->prepared_by)
-			verdict = 0;
+			verdict = s.completed == doubt->prepared_after ?
+				  0 : -ESTALE;
 	}
 	return verdict;
 }
@@ -1228,6 +1230,9 @@ static void settle_group(struct replication *r)
 			continue;
 		s = metadata_state(pairs[i]->metadata);
 		verdict = judge(pairs, n, &s);
+		if (verdict == -ESTALE)
+			DMERR("%s: its group has gone on without it: it stays in doubt; blank its metadata device to make it anew",
+			      pairs[i]->name);
 		if (verdict < 0)
 			continue;
 		settle_all(pairs, n, s.prepared, verdict);
@@ -1250,8 +1255,11 @@ int pair_preresume(struct replication *r)
 {
 	struct pair *pair = r->pair;
 	struct group *old = NULL;
+	unsigned int noio;
 	int error = 0;
 
+	/* Members of the group are suspended while they wait for its mutex. */
+	noio = memalloc_noio_save();
 	if (r->is_view)
 		old = hold_group_of(pair);
 	lock_two_groups(r->group, old);
@@ -1269,6 +1277,7 @@ int pair_preresume(struct replication *r)
 	mutex_lock(&registry_mutex);
 	put_group(old);
 	mutex_unlock(&registry_mutex);
+	memalloc_noio_restore(noio);
 	return error;
 }
 
@@ -1431,10 +1440,12 @@ static int prepare(struct pair *pair, enum transition action, u64 id,
 	s.prepared_stage = next.stage;
 	s.prepared_fenced = next.fenced;
 	s.prepared_by = metadata_tag(first->metadata);
+	s.prepared_after = metadata_state(first->metadata).completed;
 	return metadata_write(pair->metadata, &s);
 }
 
-static void unprepare(struct pair **pairs, unsigned int n)
+/* If it is open what the first one's disk says the others go on asking it. */
+static void unprepare(struct pair **pairs, unsigned int n, struct pair *first)
 {
 	struct metadata_state s;
 	unsigned int i;
@@ -1444,8 +1455,11 @@ static void unprepare(struct pair **pairs, unsigned int n)
 			continue;
 		s = metadata_state(pairs[i]->metadata);
 		s.prepared = 0;
-		if (metadata_write(pairs[i]->metadata, &s))
-			metadata_adopt(pairs[i]->metadata, &s);
+		if (!metadata_write(pairs[i]->metadata, &s))
+			continue;
+		metadata_adopt(pairs[i]->metadata, &s);
+		if (pairs[i] == first)
+			return;
 	}
 }
 
@@ -1469,6 +1483,8 @@ static int record_all(struct pair **pairs, unsigned int n,
 			return error;
 		if (error)
 			metadata_adopt(pairs[i]->metadata, &s);
+		else if (id && !decided)	/* others ask it: in both places */
+			metadata_write(pairs[i]->metadata, &s);
 		decided = true;
 	}
 	return 0;
@@ -1518,7 +1534,7 @@ static int make_durable(struct pair **pairs, unsigned int n,
 	if (!error)
 		error = record_all(pairs, n, action, id);
 	if (error && id)
-		unprepare(pairs, n);
+		unprepare(pairs, n, first);
 	if (error)
 		DMERR("%s: cannot %s durably: %d, nothing has changed",
 		      pairs[0]->name, action_names[action], error);
@@ -1852,7 +1868,6 @@ out:
 int pair_guard(struct replication *r, bool on)
 {
 	struct pair *pair = r->pair;
-	struct metadata_state s;
 	int error;
 
 	mutex_lock(&pair->mutex);
@@ -1864,11 +1879,8 @@ int pair_guard(struct replication *r, bool on)
 		      pair->name, stage_names[pair->stage]);
 		error = -EINVAL;
 	}
-	if (!error && pair->metadata) {
-		s = metadata_state(pair->metadata);
-		s.guarded = on;
-		error = metadata_write(pair->metadata, &s);
-	}
+	if (!error && pair->metadata)
+		error = metadata_guard(pair->metadata, on);
 	if (!error)
 		pair->guarded = on;
 	mutex_unlock(&pair->mutex);

@@ -209,7 +209,7 @@ group_half_done()
 {
 	local set
 
-	for set in a b c d e f x; do
+	for set in a b c d e f x y; do
 		disks "$set"
 	done
 	dm_make slow "0 $end delay ${disk[c-metadata]} 0 0 ${disk[c-metadata]} 0 0" ||
@@ -235,11 +235,13 @@ group_half_done()
 		wait_until 60 let_go_until_completed b "$before"
 	disk[c-metadata]=${disk[c-raw]}
 	copy c f
+	copy c y
 	copy b e
 	copy a d
 	dm_swap slow "0 $end linear ${disk[c-raw]} 0"
 	wait $!
 	is "$(st b epoch) $(st c epoch)" "2 2" "a checkpoint of two of three pairs"
+	klog_mark
 	load d fenced -- group h
 	load f fenced -- group h
 	like "$(st f flags)" in_doubt "a crash in its middle: one waits for the other"
@@ -251,7 +253,12 @@ group_half_done()
 	is "$(st e epoch) $(st f epoch)" "2 2" "both have made it"
 	is "$(stage d) $(stage e) $(stage f)" "stopped running running" "each is where it was"
 	expect "$VIEW" 0x22 0 64k "the view is refreshed"
-	for set in a b c d e f x; do
+	msg x start
+	run_ok "the group goes on" msg e checkpoint all
+	load y fenced -- group h
+	like "$(st y flags)" in_doubt "the group has gone on: who was away stays in doubt"
+	like "$(klog_since)" "has gone on without it" "which is said"
+	for set in a b c d e f x y; do
 		unpair "$set"
 	done
 	dmsetup remove slow
