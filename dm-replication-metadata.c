@@ -1284,7 +1284,7 @@ static int lose_view_record(struct metadata *m, unsigned long index, char *why,
 	struct pair *pair = m->pair;
 
 	if (!is_lost(error)) {
-		DMERR("%s: record %lu of the metadata %s: %d; load again, or see dmrepl-metadata repair",
+		DMERR("%s: record %lu of the metadata %s: %d; try again, or dmrepl-metadata repair",
 		      pair->name, index, why, error);
 		return error;
 	}

@@ -1213,6 +1213,9 @@ static void resume_failover(struct pair *pair)
 	follow_up(pair);
 }
 
+#define LEFT_BEHIND_TEXT						\
+	"%s: its group has gone on without it: it stays in doubt; blank its metadata device to make it anew"
+
 /* Called with the group's mutex. */
 static void settle_group(struct replication *r)
 {
@@ -1231,8 +1234,7 @@ static void settle_group(struct replication *r)
 		s = metadata_state(pairs[i]->metadata);
 		verdict = judge(pairs, n, &s);
 		if (verdict == -ESTALE)
-			DMERR("%s: its group has gone on without it: it stays in doubt; blank its metadata device to make it anew",
-			      pairs[i]->name);
+			DMERR(LEFT_BEHIND_TEXT, pairs[i]->name);
 		if (verdict < 0)
 			continue;
 		settle_all(pairs, n, s.prepared, verdict);

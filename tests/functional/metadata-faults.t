@@ -222,7 +222,7 @@ for at in 0 8 16; do
 	unread "$at"
 	klog_mark
 	run_fails "sector $at cannot be read: it is refused" EIO load_p
-	like "$(klog_since)" "cannot be read.* see dmrepl-metadata repair" "with words"
+	like "$(klog_since)" "cannot be read.* dmrepl-metadata repair" "with words"
 	dm_swap meta "$good"
 	run_ok "sector $at can be read again: it is loaded" load_p
 	is "$(stage p) $(msg p get_error)" "running none" "where it was"
