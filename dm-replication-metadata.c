@@ -58,6 +58,7 @@
  */
 
 #define MAX_SAVES	32	/* so many do not wait for others that are coming */
+#define MAX_GAP		512	/* bytes between records that go together */
 #define SCAN_PAGES	256	/* read at once */
 #define GROUP_SHIFT	12	/* stretches per bit of @dirty_groups */
 #define MIRROR_DELAY	HZ	/* until both superblocks say the same */
@@ -500,14 +501,36 @@ static void fill_view_record(struct metadata *m, unsigned long index,
 		d->active[i] = cpu_to_le64(active[i]);
 }
 
-static struct unit *find_unit(struct metadata *m, u64 nr)
+/* Where a unit is in the batch, which is in order, or would be. */
+static unsigned int place_of(struct metadata *m, u64 nr)
 {
-	unsigned int i = m->nr_units;
+	unsigned int low = 0, high = m->nr_units, middle;
 
-	while (i--)
-		if (m->units[i].nr == nr)
-			return &m->units[i];
-	return NULL;
+	while (low < high) {
+		middle = (low + high) / 2;
+		if (m->units[middle].nr < nr)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* There is room. Its records are as the memory is now. */
+static struct unit *insert_unit(struct metadata *m, unsigned int at, u64 nr)
+{
+	unsigned int per_unit = m->unit / DMREPL_SECTOR, i;
+	struct unit *u = &m->units[at];
+	struct unit fresh = m->units[m->nr_units];
+
+	memmove(u + 1, u, (m->nr_units - at) * sizeof(*u));
+	m->nr_units++;
+	*u = fresh;
+	u->nr = nr;
+	for (i = 0; i < per_unit; i++)
+		build_record(m, nr * per_unit + i,
+			     u->buffer + i * DMREPL_SECTOR);
+	return u;
 }
 
 /**
@@ -519,51 +542,85 @@ static struct unit *find_unit(struct metadata *m, u64 nr)
  */
 struct dmrepl_record *batch_add(struct metadata *m, unsigned long index)
 {
-	unsigned int per_unit = m->unit / DMREPL_SECTOR, i;
+	unsigned int per_unit = m->unit / DMREPL_SECTOR;
 	u64 nr = index / per_unit;
-	struct unit *u = find_unit(m, nr);
+	unsigned int at = place_of(m, nr);
+	struct unit *u = &m->units[at];
 	struct dmrepl_record *d;
 
-	if (!u) {
+	if (at == m->nr_units || u->nr != nr) {
 		if (m->nr_units == MAX_UNITS)
 			return NULL;
-		u = &m->units[m->nr_units++];
-		u->nr = nr;
-		for (d = u->buffer, i = 0; i < per_unit; i++)
-			build_record(m, nr * per_unit + i, d + i);
+		u = insert_unit(m, at, nr);
 	}
 	d = u->buffer;
 	return d + index % per_unit;
 }
 
-static void unit_written(struct bio *bio)
+/*
+ * Records with little between them go in one request, and with them what lies
+ * between, as it is: a disk counts requests before it counts bytes.
+ */
+static void fill_gaps(struct metadata *m)
+{
+	unsigned int i;
+	u64 gap;
+
+	for (i = 1; i < m->nr_units && m->nr_units < MAX_UNITS; i++) {
+		gap = m->units[i].nr - m->units[i - 1].nr - 1;
+		if (gap && gap <= MAX_GAP / m->unit)
+			insert_unit(m, i, m->units[i - 1].nr + 1);
+	}
+}
+
+static void run_written(struct bio *bio)
 {
 	struct metadata *m = bio->bi_private;
 
 	if (bio->bi_status)
 		cmpxchg(&m->status, BLK_STS_OK, bio->bi_status);
-	bio_put(bio);
+	bio_uninit(bio);
 	if (atomic_dec_and_test(&m->pending))
 		complete(&m->written);
 }
 
-static void write_unit(struct metadata *m, struct unit *u, blk_opf_t op)
+static void seal_unit(struct metadata *m, struct unit *u)
 {
 	struct dmrepl_record *d = u->buffer;
-	struct bio *bio;
 	unsigned int i;
 
 	for (i = 0; i < m->unit / DMREPL_SECTOR; i++)
 		if (d[i].magic)
 			seal(d + i);
-	/* As many are reserved as there are units, so this does not wait. */
-	bio = bio_alloc_bioset(m->bdev, 1, op, GFP_NOIO, &m->bios);
+}
+
+/* Return: where the units in a row end that begin with this one. */
+static unsigned int run_end(struct metadata *m, unsigned int first)
+{
+	unsigned int end = first + 1;
+
+	while (end < m->nr_units &&
+	       m->units[end].nr == m->units[end - 1].nr + 1)
+		end++;
+	return end;
+}
+
+static void write_run(struct metadata *m, unsigned int first, unsigned int end,
+		      blk_opf_t op)
+{
+	struct bio *bio = &m->bios[first];
+	struct unit *u;
+
+	bio_init(bio, m->bdev, &m->bvs[first], end - first, op);
 	bio->bi_iter.bi_sector =
-		(DMREPL_RECORDS + u->nr * m->unit) >> SECTOR_SHIFT;
+		(DMREPL_RECORDS + m->units[first].nr * m->unit) >> SECTOR_SHIFT;
 	bio->bi_private = m;
-	bio->bi_end_io = unit_written;
-	__bio_add_page(bio, virt_to_page(u->buffer), m->unit,
-		       offset_in_page(u->buffer));
+	bio->bi_end_io = run_written;
+	for (u = &m->units[first]; u < &m->units[end]; u++) {
+		seal_unit(m, u);
+		__bio_add_page(bio, virt_to_page(u->buffer), m->unit,
+			       offset_in_page(u->buffer));
+	}
 	atomic_inc(&m->pending);
 	submit_bio_noacct(bio);
 }
@@ -596,25 +653,29 @@ static void mark_batch(struct metadata *m)
 int batch_write(struct metadata *m)
 {
 	blk_opf_t op = URGENT_WRITE | REQ_META;
+	unsigned int first, end;
 	struct blk_plug plug;
-	unsigned int i;
+	bool one;
 	int r;
 
 	if (!m->nr_units)
 		return 0;
-	if (m->nr_units == 1)	/* else one flush behind them */
+	one = run_end(m, 0) == m->nr_units;
+	if (one)	/* else one flush behind them */
 		op |= REQ_FUA;
 	m->status = BLK_STS_OK;
 	atomic_set(&m->pending, 1);
 	reinit_completion(&m->written);
 	blk_start_plug(&plug);
-	for (i = 0; i < m->nr_units; i++)
-		write_unit(m, &m->units[i], op);
+	for (first = 0; first < m->nr_units; first = end) {
+		end = run_end(m, first);
+		write_run(m, first, end, op);
+	}
 	blk_finish_plug(&plug);
 	if (!atomic_dec_and_test(&m->pending))
 		wait_for_completion_io(&m->written);
 	r = blk_status_to_errno(m->status);
-	if (!r && m->nr_units > 1)
+	if (!r && !one)
 		r = blkdev_issue_flush(m->bdev);
 	if (r)
 		mark_batch(m);
@@ -653,6 +714,7 @@ static struct llist_node *save_some(struct metadata *m,
 	while (node && add_save(m, llist_entry(node, struct metadata_save,
 					       node)))
 		node = node->next;
+	fill_gaps(m);
 	r = super_refresh(m);
 	if (!r) {
 		r = blkdev_issue_flush(m->pair->hidden);
@@ -863,6 +925,7 @@ static int sync_active(struct metadata *m, enum error_class *class)
 		batch_begin(m);
 		while (index < m->records && collect_group(m, &index))
 			;
+		fill_gaps(m);
 		*class = ERROR_METADATA;
 		r = super_refresh(m);
 		if (!r) {
@@ -1156,7 +1219,7 @@ void metadata_destroy(struct metadata *m)
 		destroy_workqueue(m->wq);
 	for (i = 0; i < MAX_UNITS; i++)
 		kfree(m->units[i].buffer);
-	bioset_exit(&m->bios);
+	kvfree(m->bios);
 	kfree(m->super);
 	kvfree(m->dirty);
 	bitmap_free(m->dirty_groups);
@@ -1184,6 +1247,7 @@ static struct metadata *create(struct pair *pair, struct replication *r)
 	m->block_shift = r->block_shift;
 	m->records = dmrepl_records(r->ti->len);
 	m->super = kmalloc(m->unit, GFP_NOIO);
+	m->bios = kvcalloc(MAX_UNITS, sizeof(*m->bios), GFP_NOIO);
 	m->dirty = kvcalloc(BITS_TO_LONGS(m->records), sizeof(long), GFP_NOIO);
 	m->dirty_groups = bitmap_zalloc((m->records >> GROUP_SHIFT) + 1,
 					GFP_NOIO);
@@ -1194,8 +1258,8 @@ static struct metadata *create(struct pair *pair, struct replication *r)
 		if (!m->units[i].buffer)
 			break;
 	}
-	if (i == MAX_UNITS && m->super && m->dirty && m->dirty_groups &&
-	    m->wq && !bioset_init(&m->bios, MAX_UNITS, 0, BIOSET_NEED_BVECS))
+	if (i == MAX_UNITS && m->super && m->bios && m->dirty &&
+	    m->dirty_groups && m->wq)
 		return m;
 	metadata_destroy(m);
 	return NULL;

@@ -66,8 +66,9 @@ struct metadata_ops {
  * @unsettled: (view) the stage is invalid, but the superblock does not say so yet
  * @super: a superblock on its way
  * @nr_units: units in use
- * @units: records on their way
- * @bios: writes of @units
+ * @units: records on their way, in the order of the disk
+ * @bios: writes of @units in a row, at the number of the first
+ * @bvs: theirs
  * @pending: writes of @units in flight, plus one
  * @status: the first error of them
  * @written: the last of them has ended
@@ -105,7 +106,8 @@ struct metadata {
 	void *super;
 	unsigned int nr_units;
 	struct unit units[MAX_UNITS];
-	struct bio_set bios;
+	struct bio *bios;
+	struct bio_vec bvs[MAX_UNITS];
 	atomic_t pending;
 	blk_status_t status;
 	struct completion written;
