@@ -55,6 +55,7 @@ unsigned long hold_mib_total;
 #define TRIM_PAGES		256U	/* with interrupts off */
 #define MAX_SPILLS		32			/* in flight */
 #define MAX_READ		32	/* so many do not wait for others */
+#define NR_SMALL		32	/* captures of one page that a pair has */
 #define LAST_BYTES		(256UL << 20)	/* at most, that are left to others */
 #define SPILL_RETRY		HZ
 
@@ -81,13 +82,15 @@ struct held {
 /**
  * struct capture - a run of pages that is being read
  * @list: on its bucket's captures
- * @through: on cow->through
+ * @through: on cow->through, or on cow->small
  * @save: has the record written
  * @owner: the write that started it
  * @leaf: the leaf of the pages
  * @index: the leaf's stretch
  * @first: the first page's number within the leaf
  * @n: how many
+ * @small: one of cow->small's
+ * @bv: (small) where its page is
  * @pages: struct held, in order
  * @waiters: other writes that wait for it
  * @bio: reads secondary, and may then write hidden
@@ -101,6 +104,8 @@ struct capture {
 	unsigned long index;
 	unsigned int first;
 	unsigned int n;
+	bool small;
+	struct bio_vec bv;
 	struct list_head pages;
 	struct list_head waiters;
 	struct bio bio;
@@ -312,7 +317,7 @@ static bool __take_pages(struct cow *cow, struct repl_request *rq,
 }
 
 static bool take_pages(struct repl_request *rq, unsigned int n,
-		       struct list_head *pages)
+		       struct list_head *pages, struct llist_node **small)
 {
 	struct cow *cow = &rq->pair->cow;
 	unsigned int missing = 0;
@@ -321,6 +326,7 @@ static bool take_pages(struct repl_request *rq, unsigned int n,
 
 	spin_lock_irqsave(&cow->lock, flags);
 	taken = __take_pages(cow, rq, n, pages);
+	*small = taken && n == 1 ? llist_del_first(&cow->small) : NULL;
 	if (!taken && list_empty(&cow->waiters))
 		missing = n - cow->nr_free;
 	spin_unlock_irqrestore(&cow->lock, flags);
@@ -552,6 +558,16 @@ static void publish(struct capture *c, bool held)
 	trace_capture(pair, page_sector(c->index, c->first), c->n, held);
 }
 
+static void put_capture(struct capture *c, struct cow *cow)
+{
+	if (!c->small) {
+		bio_put(&c->bio);
+		return;
+	}
+	bio_uninit(&c->bio);
+	llist_add(&c->through, &cow->small);
+}
+
 /* Any context. The capture is published, or has failed; @c is freed. */
 static void finish_capture(struct capture *c)
 {
@@ -570,7 +586,7 @@ static void finish_capture(struct capture *c)
 
 	list_for_each_entry_safe(rq, next, &waiters, wait)
 		request_put(rq);
-	bio_put(&c->bio);
+	put_capture(c, &pair->cow);
 	/* Behind the lock under which it was published: wait_for_pages(). */
 	if (READ_ONCE(pair->cow.nr_held) > READ_ONCE(pair->cow.limit) +
 					   slack(&pair->cow) ||
@@ -762,6 +778,27 @@ static void announce(struct capture *c, unsigned int n)
 	spin_unlock_irqrestore(&b->lock, flags);
 }
 
+/* Return: a capture of @n pages, or NULL. @small is one of one page, or NULL. */
+static struct capture *make_capture(struct pair *pair, struct llist_node *small,
+				    unsigned int n, gfp_t gfp)
+{
+	struct capture *c;
+	struct bio *bio;
+
+	if (small) {
+		c = llist_entry(small, struct capture, through);
+		bio_init(&c->bio, pair->secondary, &c->bv, 1, REQ_OP_READ);
+		return c;
+	}
+	bio = bio_alloc_bioset(pair->secondary, n, REQ_OP_READ, gfp,
+			       &pair->cow.capture_bios);
+	if (!bio)
+		return NULL;
+	c = container_of(bio, struct capture, bio);
+	c->small = false;
+	return c;
+}
+
 /*
  * Begin to read a run. Return: the number of pages; 0 if somebody was faster;
  * -ENOMEM; or -EAGAIN if there are not enough pages.
@@ -771,26 +808,27 @@ static int start_capture(struct repl_request *rq, struct leaf *leaf,
 			 unsigned int n, gfp_t gfp)
 {
 	struct pair *pair = rq->pair;
+	struct llist_node *small;
 	LIST_HEAD(surplus);
 	struct capture *c;
-	struct bio *bio;
+	LIST_HEAD(pages);
 	unsigned int i;
 
-	bio = bio_alloc_bioset(pair->secondary, n, REQ_OP_READ, gfp,
-			       &pair->cow.capture_bios);
-	if (!bio)
+	if (!take_pages(rq, n, &pages, &small))
+		return -EAGAIN;
+	/* It may wait for a capture's end, which does not wait for pages. */
+	c = make_capture(pair, small, n, gfp);
+	if (!c) {
+		put_pages(&pair->cow, &pages, n);
 		return -ENOMEM;
-	c = container_of(bio, struct capture, bio);
+	}
 	INIT_LIST_HEAD(&c->pages);
 	INIT_LIST_HEAD(&c->waiters);
+	list_splice(&pages, &c->pages);
 	c->owner = rq;
 	c->leaf = leaf;
 	c->index = index;
 	c->first = page;
-	if (!take_pages(rq, n, &c->pages)) {
-		bio_put(bio);
-		return -EAGAIN;
-	}
 
 	announce(c, n);
 	for (i = c->n; i < n; i++)
@@ -798,19 +836,19 @@ static int start_capture(struct repl_request *rq, struct leaf *leaf,
 	if (!list_empty(&surplus))
 		put_pages(&pair->cow, &surplus, n - c->n);
 	if (!c->n) {
-		bio_put(bio);
+		put_capture(c, &pair->cow);
 		return 0;
 	}
 	n = c->n;
-	fill_bio(pair, bio, page_sector(index, page), &c->pages);
-	bio->bi_end_io = capture_read;
+	fill_bio(pair, &c->bio, page_sector(index, page), &c->pages);
+	c->bio.bi_end_io = capture_read;
 	atomic_inc(&rq->pending);
 	if (pair->metadata) {
 		metadata_expect(pair->metadata);
 		atomic_inc(&pair->cow.reading);
 	}
 	pair_note_newcomer(pair);
-	submit_bio_noacct(bio);
+	submit_bio_noacct(&c->bio);
 	return n;
 }
 
@@ -840,11 +878,11 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 	unsigned int n, run;
 	int r;
 
-	for (;;) {
+	while (page < end) {
 		page = overlay_unsaved(&pair->overlay, leaf, index, page, end,
 				       &run);
 		if (page >= end)
-			return 0;
+			break;
 		/* Looked at again, under its lock, by announce(). */
 		n = 0;
 		if (!list_empty(&b->captures))
@@ -872,6 +910,7 @@ static int scan_leaf(struct repl_request *rq, struct leaf *leaf,
 			scan->waits++;
 		page += r;
 	}
+	return 0;
 }
 
 static int scan_range(struct repl_request *rq, struct scan *scan)
@@ -1345,6 +1384,22 @@ int cow_fill(struct pair *pair)
 	return cow->nr_pages < FLOOR_PAGES ? -ENOMEM : 0;
 }
 
+/* Most captures are of one page: they need not be allocated each time. */
+static int make_smalls(struct cow *cow)
+{
+	unsigned int i;
+
+	init_llist_head(&cow->small);
+	cow->smalls = kcalloc(NR_SMALL, sizeof(*cow->smalls), GFP_KERNEL);
+	if (!cow->smalls)
+		return -ENOMEM;
+	for (i = 0; i < NR_SMALL; i++) {
+		cow->smalls[i].small = true;
+		llist_add(&cow->smalls[i].through, &cow->small);
+	}
+	return 0;
+}
+
 /**
  * cow_init - make the pool and what captures need
  * @pair: a new pair, zeroed
@@ -1358,6 +1413,9 @@ int cow_init(struct pair *pair)
 	struct cow *cow = &pair->cow;
 	int r;
 
+	r = make_smalls(cow);
+	if (r)
+		return r;
 	spin_lock_init(&cow->lock);
 	INIT_LIST_HEAD(&cow->free);
 	INIT_LIST_HEAD(&cow->held);
@@ -1369,11 +1427,14 @@ int cow_init(struct pair *pair)
 	r = bioset_init(&cow->capture_bios, 16, offsetof(struct capture, bio),
 			BIOSET_NEED_BVECS);
 	if (r)
-		return r;
+		goto out_with_smalls;
 	r = bioset_init(&cow->spill_bios, 4, offsetof(struct spill, bio),
 			BIOSET_NEED_BVECS);
-	if (r)
-		bioset_exit(&cow->capture_bios);
+	if (!r)
+		return 0;
+	bioset_exit(&cow->capture_bios);
+out_with_smalls:
+	kfree(cow->smalls);
 	return r;
 }
 
@@ -1393,6 +1454,7 @@ void cow_exit(struct pair *pair)
 	while (READ_ONCE(cow->grace_running));
 	free_held(&cow->held);
 	free_held(&cow->free);
+	kfree(cow->smalls);
 	atomic_long_sub(chargeable(cow->nr_pages), &total_pages);
 	bioset_exit(&cow->spill_bios);
 	bioset_exit(&cow->capture_bios);

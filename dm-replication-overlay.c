@@ -592,6 +592,15 @@ static bool has_active(struct overlay *o, struct leaf *leaf, unsigned int page,
 			     o->block_shift) < stop;
 }
 
+/* overlay_unsaved() of one page, which is what most writes are. */
+static bool is_unsaved(struct overlay *o, struct leaf *leaf,
+		       unsigned long index, unsigned int page)
+{
+	if (test_bit(page, leaf->saved) || leaf->lost)
+		return false;
+	return o->durable || !is_covered(o, leaf, index, page);
+}
+
 /**
  * overlay_unsaved - the next pages that an origin write must capture
  * @o: the overlay
@@ -614,6 +623,10 @@ unsigned int overlay_unsaved(struct overlay *o, struct leaf *leaf,
 {
 	unsigned int stop, last;
 
+	if (page + 1 == end) {
+		*n = is_unsaved(o, leaf, index, page);
+		return *n ? page : end;
+	}
 	for (;;) {
 		page = find_next_zero_bit(leaf->saved, end, page);
 		*n = 0;

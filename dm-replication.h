@@ -271,6 +271,8 @@ struct repl_request {
  * @through: captures to be written to hidden before their write may go on
  * @reading: (metadata) captures that are being read, and will be among @through
  * @read: (metadata) how many of @through wait for others
+ * @smalls: captures of one page, for who finds one free
+ * @small: those that are free; taken under @lock
  * @work: spills; runs on pair->cow_wq
  * @capture_bios: front pad: struct capture
  * @spill_bios: front pad: struct spill
@@ -302,6 +304,8 @@ struct cow {
 	struct llist_head through;
 	atomic_t reading;
 	atomic_t read;
+	struct capture *smalls;
+	struct llist_head small;
 	struct work_struct work;
 	struct bio_set capture_bios;
 	struct bio_set spill_bios;
