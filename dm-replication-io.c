@@ -32,8 +32,11 @@ enum way {
 	WAY_BLOCKWISE,		/* overlaid blocks to active, others below */
 	WAY_CAPTURE,		/* old data first, then secondary */
 	WAY_SECONDARY,
+	WAY_SETTLED,		/* to secondary, once the view is known to be lost */
 	WAY_FLUSH_ACTIVE,
 	WAY_FLUSH_BOTH,
+	WAY_FLUSH_SECONDARY,
+	WAY_DISCARD,		/* to secondary, if it can */
 	WAY_NOTHING,		/* succeeds without effect */
 };
 
@@ -63,14 +66,14 @@ static const u8 stage_table[NR_STAGES][NR_KINDS] = {
 		WAY_OVERLAY, WAY_BLOCKWISE, WAY_FLUSH_BOTH, WAY_NOTHING,
 		WAY_EIO, WAY_EIO },
 	[STAGE_DONE] = {
-		WAY_SECONDARY, WAY_SECONDARY, WAY_SECONDARY, WAY_SECONDARY,
+		WAY_SECONDARY, WAY_SECONDARY, WAY_FLUSH_SECONDARY, WAY_DISCARD,
 		WAY_EIO, WAY_EIO },
 	[STAGE_STOPPED] = {
 		WAY_SECONDARY, WAY_EIO, WAY_EIO, WAY_EIO,
 		WAY_SECONDARY, WAY_SECONDARY },
 	[STAGE_INVALID] = {
 		WAY_EIO, WAY_EIO, WAY_EIO, WAY_EIO,
-		WAY_SECONDARY, WAY_SECONDARY },
+		WAY_SECONDARY, WAY_SETTLED },
 };
 
 /* How far an origin write has come. */
@@ -326,7 +329,8 @@ static bool is_in_hidden(struct repl_request *rq, struct leaf *leaf)
 }
 
 /* Most reads find all of their data in one place, with one or two looks. */
-static int view_read(struct repl_request *rq, struct bio *bio, gfp_t gfp)
+static noinline int view_read(struct repl_request *rq, struct bio *bio,
+			      gfp_t gfp)
 {
 	struct overlay *o = &rq->pair->overlay;
 	enum overlay_class class;
@@ -367,7 +371,8 @@ static bool must_be_durable(struct repl_request *rq, struct bio *bio)
 	return (bio->bi_opf & REQ_FUA) && rq->pair->metadata;
 }
 
-static int view_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
+static noinline int view_write(struct repl_request *rq, struct bio *bio,
+			       gfp_t gfp)
 {
 	struct overlay *o = &rq->pair->overlay;
 	int r;
@@ -451,11 +456,11 @@ static int view_flush(struct repl_request *rq, struct bio *bio, enum way way)
 {
 	bool second = dm_bio_get_target_bio_nr(bio);
 
-	if (!second && way != WAY_SECONDARY && rq->pair->metadata) {
+	if (!second && way != WAY_FLUSH_SECONDARY && rq->pair->metadata) {
 		metadata_sync(rq->pair->metadata, rq);
 		return -EINPROGRESS;
 	}
-	if (!second && way != WAY_SECONDARY)
+	if (!second && way != WAY_FLUSH_SECONDARY)
 		return remap(rq, bio, rq->pair->active, ERROR_ACTIVE);
 	if (second && way != WAY_FLUSH_ACTIVE)
 		return pass_to_secondary(rq, bio);
@@ -474,7 +479,8 @@ static int view_discard(struct repl_request *rq, struct bio *bio)
  * The origin
  *---------------------------------------------------------------------------
  */
-static int origin_write(struct repl_request *rq, struct bio *bio, gfp_t gfp)
+static noinline int origin_write(struct repl_request *rq, struct bio *bio,
+				 gfp_t gfp)
 {
 	struct pair *pair = rq->pair;
 	int r;
@@ -520,9 +526,10 @@ static unsigned int origin_write_max(struct replication *r, struct bio *bio)
  */
 static int take_way(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 {
-	enum kind kind = request_kind(rq, bio);
-	enum way way = stage_table[rq->route][kind];
+	enum way way = stage_table[rq->route][request_kind(rq, bio)];
 
+	if (way == WAY_SECONDARY)	/* not behind the others: as linear as can be */
+		return pass_to_secondary(rq, bio);
 	switch (way) {
 	case WAY_OVERLAY:
 		return view_read(rq, bio, gfp);
@@ -535,25 +542,22 @@ static int take_way(struct repl_request *rq, struct bio *bio, gfp_t gfp)
 		if (rq->sectors)
 			return origin_write(rq, bio, gfp);
 		return pass_to_secondary(rq, bio);
-	case WAY_SECONDARY:
-		if (kind == VIEW_FLUSH)
-			return view_flush(rq, bio, way);
-		if (kind == VIEW_DISCARD)
-			return view_discard(rq, bio);
-		if (kind == ORIGIN_WRITE && rq->route == STAGE_INVALID &&
-		    rq->pair->metadata &&
+	case WAY_SETTLED:
+		if (rq->pair->metadata &&
 		    !metadata_settled(rq->pair->metadata, rq))
 			return -EINPROGRESS;
 		return pass_to_secondary(rq, bio);
 	case WAY_FLUSH_ACTIVE:
 	case WAY_FLUSH_BOTH:
+	case WAY_FLUSH_SECONDARY:
 		return view_flush(rq, bio, way);
+	case WAY_DISCARD:
+		return view_discard(rq, bio);
 	case WAY_NOTHING:
 		return request_end_with(rq, BLK_STS_OK);
-	case WAY_EIO:
-		break;
+	default:
+		return request_end_with(rq, BLK_STS_IOERR);
 	}
-	return request_end_with(rq, BLK_STS_IOERR);
 }
 
 /*

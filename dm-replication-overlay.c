@@ -43,6 +43,11 @@
  *
  * A slot (the page of a capture that is still in memory) is stored before the
  * saved bit is set, and read after it was seen set.
+ *
+ * After a checkpoint all leaves are of older epochs, and looking for one is in
+ * vain until somebody has called overlay_get(): o->begun says whether somebody
+ * has. It is raised there, before any bit is set, and so a look-up that does not
+ * see it raised comes before the bits as one that does not see the leaf.
  */
 
 static struct kmem_cache *leaf_cache[2];	/* blocks of 512, of 4096 bytes */
@@ -206,7 +211,7 @@ static struct leaf *find_leaf(struct overlay *o, unsigned long index)
 	XA_STATE(xas, &o->leaves, index);
 	struct leaf *leaf;
 
-	if (xa_empty(&o->leaves))	/* as it is a while after a checkpoint */
+	if (!READ_ONCE(o->begun))	/* as it is after a checkpoint */
 		return NULL;
 	/* As xa_load(), but for its rcu_read_lock(); nothing is reserved here. */
 	do {
@@ -370,6 +375,8 @@ int overlay_get(struct overlay *o, sector_t sector, unsigned int slots,
 
 	gfp |= __GFP_NOWARN | __GFP_NOMEMALLOC;
 	r = get_leaf(o, sector >> STRETCH_SHIFT, gfp, found);
+	if (!r && !READ_ONCE(o->begun))
+		WRITE_ONCE(o->begun, true);
 	if (!r && o->durable)
 		r = get_durable(o, *found, gfp);
 	if (r || !slots)
@@ -854,6 +861,7 @@ void overlay_set_slot(struct leaf *leaf, unsigned int page, void *held)
 void overlay_new_epoch(struct overlay *o)
 {
 	WRITE_ONCE(o->epoch, o->epoch + 1);
+	WRITE_ONCE(o->begun, false);
 	atomic64_set(&o->active, 0);
 	atomic64_set(&o->saved, 0);
 }

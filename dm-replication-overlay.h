@@ -70,6 +70,7 @@ struct leaf {
  * struct overlay - two sets over one range of sectors, emptied by one number
  * @leaves: stretch number -> leaf
  * @epoch: the present epoch; changes only while no request is admitted
+ * @begun: there may be leaves of this epoch
  * @sectors: length of the device
  * @block_shift: log2 of sectors per block: 0 or 3
  * @durable: leaves are kept on a disk, too
@@ -81,6 +82,7 @@ struct leaf {
 struct overlay {
 	struct xarray leaves;
 	unsigned long epoch;
+	bool begun;
 	sector_t sectors;
 	unsigned int block_shift;
 	bool durable;

@@ -82,24 +82,13 @@ const char * const error_names[NR_ERROR_CLASSES] = {
  */
 
 /**
- * pair_count_out - the last access to the pair of what was counted in
+ * pair_wake_drainer - the slow part of pair_count_out()
  * @pair: the pair
  *
- * Any context.
+ * Any context, with preemption disabled, which it enables.
  */
-void pair_count_out(struct pair *pair)
+void pair_wake_drainer(struct pair *pair)
 {
-	/* The pair may end behind the count; its end waits for a grace period. */
-	preempt_disable();
-	/* Effects before the count; pairs with pair_is_empty(). */
-	smp_mb();
-	this_cpu_inc(pair->inflight->out);
-	/* Count before the look for a drainer; pairs with pair_defer(). */
-	smp_mb();
-	if (likely(!READ_ONCE(pair->draining))) {
-		preempt_enable();
-		return;
-	}
 	rcu_read_lock();	/* a wake-up may sleep on an RT kernel */
 	preempt_enable();
 	wake_up(&pair->drain_wait);
@@ -189,18 +178,6 @@ void pair_undefer(struct pair *pair)
  * A request begins, parks, goes on, ends
  *---------------------------------------------------------------------------
  */
-
-/**
- * request_count_out - the request is not under way any more
- * @rq: a counted request
- *
- * Any context.
- */
-void request_count_out(struct repl_request *rq)
-{
-	rq->counted = false;
-	pair_count_out(rq->pair);
-}
 
 /**
  * request_park - put a request aside until the next release

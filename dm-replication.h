@@ -508,7 +508,7 @@ static inline sector_t request_end(struct repl_request *rq)
 	return rq->sector + rq->sectors;
 }
 
-/* What every request does on its way in; here, since each instruction counts. */
+/* What every request does on its way in and out; here, as each instruction counts. */
 
 /**
  * pair_count_in - count something in that must be drained
@@ -521,6 +521,41 @@ static inline void pair_count_in(struct pair *pair)
 	this_cpu_inc(pair->inflight->in);
 	/* Counted before anything is looked at: pairs with pair_defer(). */
 	smp_mb();
+}
+
+void pair_wake_drainer(struct pair *pair);
+
+/**
+ * pair_count_out - the last access to the pair of what was counted in
+ * @pair: the pair
+ *
+ * Any context.
+ */
+static inline void pair_count_out(struct pair *pair)
+{
+	/* The pair may end behind the count; its end waits for a grace period. */
+	preempt_disable();
+	/* Effects before the count; pairs with pair_is_empty(). */
+	smp_mb();
+	this_cpu_inc(pair->inflight->out);
+	/* Count before the look for a drainer; pairs with pair_defer(). */
+	smp_mb();
+	if (likely(!READ_ONCE(pair->draining)))
+		preempt_enable();
+	else
+		pair_wake_drainer(pair);
+}
+
+/**
+ * request_count_out - the request is not under way any more
+ * @rq: a counted request
+ *
+ * Any context.
+ */
+static inline void request_count_out(struct repl_request *rq)
+{
+	rq->counted = false;
+	pair_count_out(rq->pair);
 }
 
 /**
@@ -599,7 +634,6 @@ static inline int request_admit(struct repl_request *rq)
 /* dm-replication-request.c */
 extern const char * const stage_names[NR_STAGES];
 extern const char * const error_names[NR_ERROR_CLASSES];
-void request_count_out(struct repl_request *rq);
 int request_park(struct repl_request *rq);
 void request_continue(struct repl_request *rq);
 void request_put(struct repl_request *rq);
@@ -615,7 +649,6 @@ int pair_start_worker(struct pair *pair,
 void pair_stop_worker(struct pair *pair);
 void pair_note_newcomer(struct pair *pair);
 void pair_serve_soon(struct pair *pair);
-void pair_count_out(struct pair *pair);
 void pair_defer(struct pair *pair);
 int pair_drain(struct pair *pair, unsigned long deadline);
 void pair_drain_forever(struct pair *pair);
