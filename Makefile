@@ -139,6 +139,9 @@ check-ci: debug-programs need-parsers ## a part of these and of check-debug, mea
 lint: need-build need-lint ## static checks: gcc W=1, sparse, checkpatch, coccicheck, ...
 	tests/lint
 
+pictures: need-pictures ## draw the pictures of the documents anew
+	tests/pictures
+
 deb: need-deb ## build the packages dm-replication-dkms and dmrepl
 	tests/packages/build
 
@@ -175,4 +178,4 @@ need-%:
 	check-faults-every check-allocations check-fuzz check-hostile check-parsers \
 	check-races soak \
 	check-debug check-kcsan check-kernels check-ci debug-programs \
-	soak-model bench bench-quick lint deb check-packages deps clean help
+	soak-model bench bench-quick lint pictures deb check-packages deps clean help
