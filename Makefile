@@ -3,7 +3,7 @@
 # What a person types. What the kernel builds is in Kbuild.
 #
 # KVER=  another installed kernel than the newest one (headers and image)
-# T=     one test of tests/functional, by its name without .t
+# T=     one test of tests/functional (or tests/world), by its name without .t
 # J=     how many test machines run at a time
 # N=     how many operations soak-model compares, how many inputs check-fuzz makes
 # KILLS= how often check-kills kills a machine
@@ -24,6 +24,8 @@ tests := $(T:%=tests/functional/%.t)
 with_metadata := conformance failover-load faults faults-failover faults-policy \
 	frozen groups model-4k model-basic model-delay model-odd qemu-defects \
 	regressions stages
+
+world_tests := $(T:%=tests/world/%.t)
 
 # A part of check-debug that ends in the time CI has: each file of the module.
 ci_tests := unit model-basic groups lifecycle faults metadata-basic primary-races
@@ -145,6 +147,9 @@ pictures: need-pictures ## draw the pictures of the documents anew
 deb: need-deb ## build the packages dm-replication-dkms and dmrepl
 	tests/packages/build
 
+check-world: all need-vm need-world $(helpers) ## file systems and load that others wrote (T= one test of tests/world)
+	tests/check -j $(J) $(world_tests)
+
 check-packages: modules need-deb need-vm ## install, upgrade and purge them; reboot with a promoted pair; Secure Boot
 	tests/packages/run
 	tests/packages/secure-boot
@@ -176,6 +181,6 @@ need-%:
 .PHONY: all modules bench-modules fault-programs tools install demo demo-two-hosts check \
 	check-metadata check-powercut check-kills check-unit check-mutants \
 	check-faults-every check-allocations check-fuzz check-hostile check-parsers \
-	check-races soak \
+	check-races check-world soak \
 	check-debug check-kcsan check-kernels check-ci debug-programs \
 	soak-model bench bench-quick lint pictures deb check-packages deps clean help
