@@ -69,12 +69,15 @@ static int make_volume(struct pair *pair, enum key_id key, uint64_t sectors)
 	char *volume AUTOFREE = must_print("%s_%s", pair->name, keys[key].name);
 	char *line AUTOFREE = must_print("%s/%s", opts.vg, volume);
 	char *path AUTOFREE = must_print("/dev/%s/%s", opts.vg, volume);
-	bool thin = opts.thin && (key == KEY_ACTIVE || key == KEY_HIDDEN);
+	bool thin = opts.thin && (key == KEY_ACTIVE || key == KEY_HIDDEN), there;
 	int code;
 
 	if (interrupted())
 		return fail(EXIT_FAILED, "%s: interrupted", pair->name);
-	if (lvm_exists(opts.vg, volume))
+	code = lvm_find(opts.vg, volume, &there);
+	if (code)
+		return code;
+	if (there)
 		return fail(EXIT_FAILED, "%s: there is a volume %s already", pair->name, line);
 	code = journal_add(pair->name, "volume", line);
 	if (!code)
@@ -438,8 +441,6 @@ static int remove_volumes(const struct pair *pair)
 	unsigned int i;
 	int code = EXIT_DONE;
 
-	if (!pair->value[KEY_VOLUMES])
-		return fail(EXIT_USAGE, "%s: create has made no volumes for it", pair->name);
 	for (i = 0; i < COUNT(made) && !code; i++) {
 		char *volume AUTOFREE = must_print("%s_%s", pair->name, keys[made[i]].name);
 
@@ -455,6 +456,8 @@ static int remove_pair(const char *name)
 
 	if (config_exists(name))
 		code = config_read(name, &pair);
+	if (!code && opts.volumes && !pair.value[KEY_VOLUMES])
+		code = fail(EXIT_USAGE, "%s: create has made no volumes for it", name);
 	if (!code && !opts.yes && !dry_run && config_exists(name)) {
 		fprintf(stderr, "remove takes %s down and forgets it; secondary stays as it is.\n",
 			name);

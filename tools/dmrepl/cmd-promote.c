@@ -122,7 +122,7 @@ static int record_done(const char *name, const char *kind)
 static int note_end(const char *name)
 {
 	struct live live;
-	int code = lock_pair(name);
+	int code = lock_pair_in_time(name);
 
 	if (!code && !live_read_view(name, &live)) {
 		if (live_is(&live, "done"))
@@ -396,6 +396,15 @@ static const struct poptOption wait_options[] = {
 	END
 };
 
+/* A primary has no transitions to wait for. */
+static int never(const struct live *live, const char *want)
+{
+	if (live->kind != LIVE_PRIMARY || !strcmp(want, "error"))
+		return EXIT_DONE;
+	return fail(EXIT_STAGE, "%s is a primary; only --for error can come, dmrepl resync --wait waits for its end",
+		    live->name);
+}
+
 /* Whether it has happened: EXIT_DONE, another code, or -1: not yet. */
 static int happened(const struct live *live, const char *want, uint64_t epoch)
 {
@@ -411,7 +420,7 @@ static int happened(const struct live *live, const char *want, uint64_t epoch)
 	return -1;
 }
 
-static int wait_for(const char *name, const char *want, uint64_t ms)
+static int wait_for(const char *name, const char *want, bool limited, uint64_t ms)
 {
 	uint64_t end = now_ms() + ms, epoch = 0, left;
 	bool first = true;
@@ -426,15 +435,17 @@ static int wait_for(const char *name, const char *want, uint64_t ms)
 		epoch = first ? live.epoch : epoch;
 		first = false;
 		event = live.event;
-		code = happened(&live, want, epoch);
+		code = never(&live, want);
+		if (!code)
+			code = happened(&live, want, epoch);
 		live_free(&live);
 		if (code >= 0)
 			return code;
 		left = now_ms() < end ? end - now_ms() : 0;
-		if (interrupted() || (ms && !left))
-			return fail(EXIT_TIME, "%s: no %s %s", name, want, ms && !left ?
+		if (interrupted() || (limited && !left))
+			return fail(EXIT_TIME, "%s: no %s %s", name, want, limited && !left ?
 				    "in this time" : "yet, interrupted");
-		err = dm_event(name, event, ms ? left : 0);
+		err = dm_event(name, event, limited ? left : 0);
 		if (err && err != -EINTR && err != -ETIMEDOUT && err != -ENXIO)
 			return fail(EXIT_FAILED, "%s: cannot wait: %s", name, strerror(-err));
 	}
@@ -452,7 +463,7 @@ static int wait_command(unsigned int count, const char **words)
 	if (!time_option("timeout", opts.timeout, 0, &ms))
 		return EXIT_USAGE;
 	catch_signals();
-	code = wait_for(words[0], want, ms);
+	code = wait_for(words[0], want, !!opts.timeout, ms);
 	if (!code && !strcmp(want, "done") && !geteuid())
 		code = note_end(words[0]);
 	return code;

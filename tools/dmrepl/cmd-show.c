@@ -75,11 +75,13 @@ static int metrics(unsigned int count, const char **words)
 	struct rows rows = {};
 	size_t len;
 	FILE *to = open_memstream(&text, &len);
-	int code;
+	unsigned int got;
+	int code, written;
 
 	if (!to)
 		return fail(EXIT_FAILED, "no memory");
 	code = rows_read(&rows, count, words);
+	got = rows.count;
 	show_metrics(to, &rows);
 	rows_free(&rows);
 	fclose(to);
@@ -87,7 +89,9 @@ static int metrics(unsigned int count, const char **words)
 		fputs(text, stdout);
 		return code;
 	}
-	return code ? code : write_durably(opts.output, text);
+	/* One pair that cannot be read does not keep the others' figures away. */
+	written = got || !code ? write_durably(opts.output, text) : EXIT_DONE;
+	return code ? code : written;
 }
 
 const struct command show_commands[] = {

@@ -61,7 +61,8 @@ int check_mounts(const struct words *names, const char *what)
 		char *place = NULL;
 
 		if (live_read_view(names->word[i], &live))
-			continue;
+			return fail(EXIT_FAILED, "%s: its status cannot be read",
+				    names->word[i]);
 		if (live.kind > LIVE_OTHER)
 			place = mounted_at(live.dev);
 		live_free(&live);

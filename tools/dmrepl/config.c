@@ -243,7 +243,7 @@ int config_read(const char *name, struct pair *pair)
 
 /* --- writing -------------------------------------------------------------- */
 
-static int sync_folder(const char *path)
+int sync_folder(const char *path)
 {
 	char *copy AUTOFREE = must_copy(path);
 	int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
@@ -256,16 +256,17 @@ static int sync_folder(const char *path)
 	return err;
 }
 
-static int write_whole(const char *path, const char *text)
+/* Another file for each writer: the last rename wins, whoever else is at it. */
+static int write_whole(char *temporary, const char *text)
 {
 	size_t len = strlen(text);
 	int fd, err = 0;
 
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	fd = mkostemp(temporary, O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	errno = ENOSPC;
-	if (write(fd, text, len) != (ssize_t)len || fsync(fd))
+	if (write(fd, text, len) != (ssize_t)len || fchmod(fd, 0644) || fsync(fd))
 		err = -errno;
 	close(fd);
 	return err;
@@ -276,7 +277,7 @@ int write_durably(const char *path, const char *text)
 	char *copy AUTOFREE = must_copy(path);
 	const char *folder = dirname(copy), *base = strrchr(path, '/');
 	/* No name of a pair begins with a dot. */
-	char *temporary AUTOFREE = must_print("%s/.%s.new", folder, base ? base + 1 : path);
+	char *temporary AUTOFREE = must_print("%s/.%s.XXXXXX", folder, base ? base + 1 : path);
 	int err;
 
 	if (dry_run) {
@@ -300,14 +301,16 @@ int write_durably(const char *path, const char *text)
 
 int remove_durably(const char *path)
 {
+	int err;
+
 	if (dry_run) {
 		if (!access(path, F_OK))
 			printf("rm %s\n", path);
 		return EXIT_DONE;
 	}
-	if (unlink(path) && errno != ENOENT)
-		return fail(EXIT_FAILED, "%s cannot be removed: %s", path, strerror(errno));
-	sync_folder(path);
+	err = unlink(path) ? -errno : sync_folder(path);
+	if (err && err != -ENOENT)
+		return fail(EXIT_FAILED, "%s cannot be removed: %s", path, strerror(-err));
 	return EXIT_DONE;
 }
 

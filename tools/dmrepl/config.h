@@ -55,6 +55,8 @@ int config_names(struct words *names);
 /* Writes a file so that after a power cut it is the old one or the new one, whole. */
 int write_durably(const char *path, const char *text);
 int remove_durably(const char *path);
+/* Makes a change of the folder that @path is in durable. */
+int sync_folder(const char *path);
 
 /* Reads "key = value" lines of a file in sections; @take says what is wrong, or NULL. */
 typedef const char *take_fn(void *to, const char *section, const char *key,

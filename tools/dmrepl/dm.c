@@ -69,12 +69,12 @@ static uint16_t udev_flags(enum dm_sight sight)
 	}
 }
 
-static void print_line(const struct dm_new *new, const char *verb)
+static void print_line(const struct dm_new *new)
 {
 	struct words words = {};
 
 	words_add(&words, "dmsetup");
-	words_add(&words, "%s", verb);
+	words_add(&words, "create");
 	words_add(&words, "%s", new->name);
 	if (new->uuid) {
 		words_add(&words, "--uuid");
@@ -93,7 +93,7 @@ int dm_make(const struct dm_new *new)
 	int err = -ENOMEM;
 
 	if (dry_run) {
-		print_line(new, "create");
+		print_line(new);
 		return 0;
 	}
 	task = task_for(DM_DEVICE_CREATE, new->name);
@@ -104,40 +104,6 @@ int dm_make(const struct dm_new *new)
 		err = run_with_udev(task, udev_flags(new->sight));
 	dm_task_destroy(task);
 	return err;
-}
-
-static int resume(const struct dm_new *new)
-{
-	struct dm_task *task = task_for(DM_DEVICE_RESUME, new->name);
-	int err;
-
-	if (!task)
-		return -ENOMEM;
-	err = run_with_udev(task, udev_flags(new->sight));
-	dm_task_destroy(task);
-	return err;
-}
-
-/* Another table under a device that may be in use. */
-int dm_swap(const struct dm_new *new)
-{
-	struct dm_new bare = *new;
-	struct dm_task *task;
-	int err = -ENOMEM;
-
-	bare.uuid = NULL;
-	if (dry_run) {
-		print_line(&bare, "load");
-		printf("dmsetup suspend %s\ndmsetup resume %s\n", new->name, new->name);
-		return 0;
-	}
-	task = task_for(DM_DEVICE_RELOAD, new->name);
-	if (!task)
-		return err;
-	if (dm_task_add_target(task, 0, new->sectors, new->target, new->params))
-		err = run(task);
-	dm_task_destroy(task);
-	return err ? err : resume(new);
 }
 
 int dm_gone(const char *name)

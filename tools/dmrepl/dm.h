@@ -31,7 +31,6 @@ struct dm_line {
 
 void dm_begin(void);
 int dm_make(const struct dm_new *new);
-int dm_swap(const struct dm_new *new);
 int dm_gone(const char *name);
 int dm_tell(const char *name, const char *message, char **answer);
 

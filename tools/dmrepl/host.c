@@ -239,20 +239,6 @@ char *device_path(const char *numbers)
 	return must_print("/dev/%s", base ? base + 1 : text);
 }
 
-int blank_beginning(const char *path)
-{
-	static const char zeroes[65536];
-	int fd, err = 0;
-
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, zeroes, sizeof(zeroes)) != sizeof(zeroes) || fsync(fd))
-		err = -EIO;
-	close(fd);
-	return err;
-}
-
 /* --- the kernel's log ----------------------------------------------------- */
 
 int klog_open(void)

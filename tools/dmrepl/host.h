@@ -23,8 +23,6 @@ dev_t device_number(const char *path);
 char *mounted_at(dev_t dev);
 /* Numbers like 253:4 of a device as a path. */
 char *device_path(const char *numbers);
-/* The first 64 KiB become zeroes, so that no old signature is left. */
-int blank_beginning(const char *path);
 
 /* Begin to listen to the kernel's log; what it says of device mapper since then. */
 int klog_open(void);

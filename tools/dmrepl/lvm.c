@@ -27,8 +27,9 @@ static int change(const struct words *words, const char *what)
 	return EXIT_DONE;
 }
 
-/* A report of LVM's without its headings. */
-static int report(const char *program, const char *field, const char *of, char **answer)
+/* A report of LVM's without its headings, of one object or of what is selected. */
+static int report(const char *program, const char *field, const char *of, const char *select,
+		  char **answer)
 {
 	struct words words = {};
 	int status;
@@ -40,7 +41,9 @@ static int report(const char *program, const char *field, const char *of, char *
 	words_add(&words, "s");
 	words_add(&words, "-o");
 	words_add(&words, "%s", field);
-	words_add(&words, "%s", of);
+	if (select)
+		words_add(&words, "-S");
+	words_add(&words, "%s", select ? select : of);
 	status = read_program(&words, answer);
 	words_free(&words);
 	return status;
@@ -50,7 +53,7 @@ uint64_t lvm_extent(const char *group)
 {
 	char *answer AUTOFREE = NULL;
 	uint64_t sectors = 0;
-	int status = report("vgs", "vg_extent_size", group, &answer);
+	int status = report("vgs", "vg_extent_size", group, NULL, &answer);
 
 	if (status == 127)
 		fail(EXIT_FAILED, "vgs is not installed; install lvm2");
@@ -59,18 +62,27 @@ uint64_t lvm_extent(const char *group)
 	return sectors;
 }
 
-/* A list of all volumes of the group rather than of one: no words about one that is not there. */
-bool lvm_exists(const char *group, const char *volume)
+/* Selected, not named: that there is none is an answer, too, and no failure. */
+static int find(const char *group, const char *volume, const char *field, char **answer)
 {
-	char *answer AUTOFREE = NULL, *at, *rest = NULL;
+	char *select AUTOFREE = must_print("vg_name=\"%s\" && lv_name=\"%s\"", group, volume);
+	int status = report("lvs", field, NULL, select, answer);
 
-	if (report("lvs", "lv_name", group, &answer))
-		return false;
-	for (at = strtok_r(answer, "\n ", &rest); at; at = strtok_r(NULL, "\n ", &rest)) {
-		if (!strcmp(at, volume))
-			return true;
-	}
-	return false;
+	if (status == 127)
+		return fail(EXIT_FAILED, "lvs is not installed; install lvm2");
+	if (status)
+		return fail(EXIT_FAILED, "%s/%s: lvs cannot say whether it is there (status %d)",
+			    group, volume, status);
+	return EXIT_DONE;
+}
+
+int lvm_find(const char *group, const char *volume, bool *there)
+{
+	char *answer AUTOFREE = NULL;
+	int code = find(group, volume, "lv_name", &answer);
+
+	*there = !code && answer[strspn(answer, "\n ")];
+	return code;
 }
 
 int lvm_make(const char *group, const char *volume, const char *pool, uint64_t sectors,
@@ -121,11 +133,14 @@ int lvm_remove(const char *group, const char *volume, const char *pair)
 	char *path AUTOFREE = must_print("%s/%s", group, volume);
 	char *answer AUTOFREE = NULL;
 	struct words words = {};
-	int code;
+	bool there;
+	int code = lvm_find(group, volume, &there);
 
-	if (!lvm_exists(group, volume))
-		return EXIT_DONE;
-	if (report("lvs", "lv_tags", path, &answer) || !has_tag(answer, tag)) {
+	if (!code && there)
+		code = find(group, volume, "lv_tags", &answer);
+	if (code || !there)
+		return code;
+	if (!has_tag(answer, tag)) {
 		warn("%s is kept: it has no tag %s, so create has not made it", path, tag);
 		return EXIT_DONE;
 	}

@@ -7,7 +7,8 @@
 
 /* Sectors of an extent of the group, 0 after an error that it has said. */
 uint64_t lvm_extent(const char *group);
-bool lvm_exists(const char *group, const char *volume);
+/* Whether there is such a volume; fails if LVM cannot say. */
+int lvm_find(const char *group, const char *volume, bool *there);
 /* Sizes are rounded up to extents by LVM. @pool: a thin volume in this pool, or NULL. */
 int lvm_make(const char *group, const char *volume, const char *pool, uint64_t sectors,
 	     const char *pair);

@@ -393,6 +393,9 @@ int pair_up(const struct pair *pair, uint64_t wait_ms)
 		return code;
 	wait_for_disks(pair, wait_ms);
 	code = build(&b, promoted ? AS_PROMOTED : AS_PAIR);
+	/* At their first event those named by a link of udev's were not known yet. */
+	if (!code)
+		pair_stir_disks(pair);
 	return !code && done ? check_still_promoted(pair) : code;
 }
 

@@ -16,14 +16,25 @@
 
 /* --- locks ---------------------------------------------------------------- */
 
-static int held[64];
+static int *held;
 static unsigned int held_count;
 
-int lock_pair(const char *name)
+static void hold(int fd)
+{
+	held = reallocarray(held, held_count + 1, sizeof(*held));
+	if (!held) {
+		fputs("dmrepl: no memory\n", stderr);
+		abort();
+	}
+	held[held_count++] = fd;
+}
+
+/* @ms: how long to wait for another dmrepl; 0: until it has ended. */
+static int lock_within(const char *name, uint64_t ms)
 {
 	char *path AUTOFREE = must_print(RUN_DIR "/%s.lock", name);
 	const struct timespec pause = { 0, 100000000 };
-	uint64_t end = now_ms() + 10000;
+	uint64_t end = now_ms() + ms;
 	int fd;
 
 	if (dry_run)
@@ -34,7 +45,7 @@ int lock_pair(const char *name)
 		return fail(EXIT_FAILED, "%s cannot be opened: %s%s", path, strerror(errno),
 			    errno == EACCES ? "; only root may do this" : "");
 	while (flock(fd, LOCK_EX | LOCK_NB)) {
-		if (errno != EWOULDBLOCK || now_ms() >= end || interrupted()) {
+		if (errno != EWOULDBLOCK || (ms && now_ms() >= end) || interrupted()) {
 			close(fd);
 			return fail(EXIT_LOCKED,
 				    "%s: another dmrepl works on it; try again when that has ended",
@@ -42,15 +53,26 @@ int lock_pair(const char *name)
 		}
 		nanosleep(&pause, NULL);
 	}
-	if (held_count < COUNT(held))
-		held[held_count++] = fd;
+	hold(fd);
 	return EXIT_DONE;
+}
+
+int lock_pair(const char *name)
+{
+	return lock_within(name, 10000);
+}
+
+int lock_pair_in_time(const char *name)
+{
+	return lock_within(name, 0);
 }
 
 void unlock_pairs(void)
 {
 	while (held_count)
 		close(held[--held_count]);
+	free(held);
+	held = NULL;
 }
 
 /* --- promotions ----------------------------------------------------------- */
@@ -158,6 +180,7 @@ bool journal_exists(const char *name)
 int journal_add(const char *name, const char *kind, const char *what)
 {
 	char *path AUTOFREE = journal_path(name);
+	bool new = access(path, F_OK);
 	int fd;
 
 	if (dry_run)
@@ -167,7 +190,8 @@ int journal_add(const char *name, const char *kind, const char *what)
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return fail(EXIT_FAILED, "%s cannot be opened: %s", path, strerror(errno));
-	if (dprintf(fd, "%s %s\n", kind, what) < 0 || fsync(fd)) {
+	if (dprintf(fd, "%s %s\n", kind, what) < 0 || fsync(fd) ||
+	    (new && (sync_folder(path) || sync_folder(STATE_DIR "/.creating")))) {
 		close(fd);
 		return fail(EXIT_FAILED, "%s cannot be written: %s", path, strerror(errno));
 	}

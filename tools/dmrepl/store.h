@@ -10,6 +10,8 @@
 
 /* Waits ten seconds at most for another dmrepl; the lock ends with the process. */
 int lock_pair(const char *name);
+/* For who has only to note what is so: however long another dmrepl takes. */
+int lock_pair_in_time(const char *name);
 void unlock_pairs(void);
 
 /* A promotion, durable before the kernel hears of it. */
