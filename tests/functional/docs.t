@@ -18,13 +18,17 @@ shopt -s extglob
 top=/repo
 documents=(README.md CONTRIBUTING.md Documentation/dm-replication.rst
 	Documentation/conformance.rst Documentation/benchmarks.rst
-	Documentation/walkthroughs.rst Documentation/secure-boot.rst)
+	Documentation/walkthroughs.rst Documentation/streams.rst
+	Documentation/secure-boot.rst)
 [ $# -eq 0 ] || documents=("$@")
 work=/tmp/docs
 
 for document in "${documents[@]}" Makefile dm-replication-pair.c; do
 	[ -e "$top/$document" ] || bail "no $document in $top"
 done
+
+# Where a package would have put it: who is called by the kernel has no PATH of ours.
+ln -sf "$top/tools/dmrepl/dmrepl" /usr/sbin/dmrepl
 
 # --- blocks ------------------------------------------------------------------
 
