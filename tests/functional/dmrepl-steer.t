@@ -170,7 +170,7 @@ dmrepl start s
 gives 5 "promote of a pair, not confirmed" dmrepl promote s
 [ ! -e /var/lib/dmrepl/s ]
 ok $? "no record"
-stamp /dev/mapper/s 0x88 0 8m
+stamp /dev/mapper/s 0x88 0 14m
 flock -o /run/dmrepl/s.lock sleep 30 &
 sleep 0.5
 cp /etc/dmrepl.d/s.conf /tmp/s.conf
@@ -191,6 +191,7 @@ gives 4 "promote while it copies" dmrepl promote s --yes
 is "$(sed -n 's/^kind = //p' /var/lib/dmrepl/s) $(state_of s)" "failover begun" \
 	"its record stays as it was"
 gives 4 "down while it copies" dmrepl down s --yes
+like "$OUT" 'failover is under way; dmrepl down --wait s' "says what to do"
 gives 0 "failover --wait waits for what another one has begun" dmrepl failover s --yes --wait
 is "$(dmrepl_stage s) $(state_of s)" "done done" "it has ended"
 rm /var/lib/dmrepl/s

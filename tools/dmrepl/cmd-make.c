@@ -269,6 +269,15 @@ static int note_done(const struct live *live)
 	return code;
 }
 
+/* It could end while the removal is tried again and again, and nobody would note it. */
+static int check_not_copying(const struct live *live)
+{
+	if (live->kind != LIVE_VIEW || !live_is(live, "failover") || live->table[3])
+		return EXIT_DONE;
+	return fail(EXIT_STAGE, "%s: its failover is under way; dmrepl down --wait %s waits for its end",
+		    live->name, live->name);
+}
+
 static int take_down(const char *name, const char *what)
 {
 	struct live live;
@@ -278,6 +287,8 @@ static int take_down(const char *name, const char *what)
 	if (err)
 		return fail(EXIT_FAILED, "%s: its status cannot be read: %s", name, strerror(-err));
 	code = ask_loss(&live, what);
+	if (!code)
+		code = check_not_copying(&live);
 	if (!code)
 		code = check_origin_unused(&live);
 	if (!code && live.kind == LIVE_VIEW)
