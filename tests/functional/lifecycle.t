@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --smp 2 --mem 768 --timeout 200
+# vm: --smp 2 --mem 768 --timeout 300
 #
 # Tables come and go: reload, suspend, removal of view and origin in each stage,
 # under load; what a pair leaves behind is in lifecycle-leaks.t.
