@@ -415,6 +415,26 @@ int overlay_get_range(struct overlay *o, sector_t sector, unsigned int n,
  *---------------------------------------------------------------------------
  */
 
+/*
+ * The kernel looks for bits by plain reads, here beside who sets or clears some.
+ * It takes each word once and whole, and what it says is as true as a moment
+ * earlier: a bit that changes meanwhile is of a request that has not ended.
+ */
+static unsigned int next_set(const unsigned long *map, unsigned int end,
+			     unsigned int at)
+{
+	/* either answer will do, see above */
+	return data_race(find_next_bit(map, end, at));
+}
+
+/* The same for a bit that is not set. */
+static unsigned int next_unset(const unsigned long *map, unsigned int end,
+			       unsigned int at)
+{
+	/* either answer will do, see above */
+	return data_race(find_next_zero_bit(map, end, at));
+}
+
 /* Of bits in one word: 1 if all are set, 0 if none; -1: look closer. */
 static int test_word(const unsigned long *map, unsigned int bit, unsigned int n)
 {
@@ -450,9 +470,9 @@ static enum overlay_class classify_leaf(struct overlay *o, struct leaf *leaf,
 	unsigned int stop;
 	enum overlay_class class;
 
-	stop = find_next_bit(leaf->active, end, bit);
+	stop = next_set(leaf->active, end, bit);
 	if (stop == bit) {
-		stop = find_next_zero_bit(leaf->active, end, bit);
+		stop = next_unset(leaf->active, end, bit);
 		*run = min(n, (stop << shift) - at);
 		return OVERLAY_ACTIVE;
 	}
@@ -461,9 +481,9 @@ static enum overlay_class classify_leaf(struct overlay *o, struct leaf *leaf,
 	/* Active before saved; pairs with overlay_clear_leaf(). */
 	smp_rmb();
 	end = ((at + n - 1) >> COW_PAGE_SHIFT) + 1;
-	stop = find_next_bit(leaf->saved, end, page);
+	stop = next_set(leaf->saved, end, page);
 	if (stop == page) {
-		stop = find_next_zero_bit(leaf->saved, end, page);
+		stop = next_unset(leaf->saved, end, page);
 		class = OVERLAY_SAVED;
 	} else {
 		class = neither(leaf);
@@ -586,7 +606,7 @@ static bool is_covered(struct overlay *o, struct leaf *leaf,
 			   page_shortfall(o, index, page);
 
 	end >>= o->block_shift;
-	return find_next_zero_bit(leaf->active, end, bit) >= end;
+	return next_unset(leaf->active, end, bit) >= end;
 }
 
 /* Whether the view has written anything in some pages. */
@@ -595,8 +615,8 @@ static bool has_active(struct overlay *o, struct leaf *leaf, unsigned int page,
 {
 	unsigned int stop = end << COW_PAGE_SHIFT >> o->block_shift;
 
-	return find_next_bit(leaf->active, stop, page << COW_PAGE_SHIFT >>
-			     o->block_shift) < stop;
+	return next_set(leaf->active, stop,
+			page << COW_PAGE_SHIFT >> o->block_shift) < stop;
 }
 
 /* overlay_unsaved() of one page, which is what most writes are. */
@@ -635,11 +655,11 @@ unsigned int overlay_unsaved(struct overlay *o, struct leaf *leaf,
 		return *n ? page : end;
 	}
 	for (;;) {
-		page = find_next_zero_bit(leaf->saved, end, page);
+		page = next_unset(leaf->saved, end, page);
 		*n = 0;
 		if (leaf->lost || page >= end)
 			return end;
-		stop = find_next_bit(leaf->saved, end, page);
+		stop = next_set(leaf->saved, end, page);
 		if (stop == page)	/* saved between the two looks */
 			continue;
 		if (o->durable || !has_active(o, leaf, page, stop)) {
@@ -734,7 +754,7 @@ static bool is_durable(struct overlay *o, struct leaf *leaf, unsigned int bit,
 	if (!o->durable)
 		return true;
 	bits = READ_ONCE(leaf->durable);
-	return bits && find_next_zero_bit(bits, bit + n, bit) == bit + n;
+	return bits && next_unset(bits, bit + n, bit) == bit + n;
 }
 
 /**
