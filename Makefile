@@ -19,6 +19,11 @@ STEP ?= 1
 T ?= *
 helpers := $(patsubst %.c,%,$(wildcard tests/lib/*.c)) tests/powercut/powercut
 tests := $(T:%=tests/functional/%.t)
+# As long as half of the others: see check-valgrind.
+valgrind := tests/functional/dmrepl-valgrind.t
+ifeq ($(T),*)
+tests := $(filter-out $(valgrind),$(wildcard $(tests)))
+endif
 # What must be so with a metadata device, too: nothing is held in memory then,
 # so not what is about that, nor what spells table lines or counts leaks.
 with_metadata := conformance failover-load faults faults-failover faults-policy \
@@ -63,6 +68,9 @@ demo-two-hosts: all need-vm $(helpers) ## watch a primary and its standby die an
 
 check: all need-vm $(helpers) ## run the tests in virtual machines (T=name runs one)
 	tests/check -j $(J) $(tests)
+
+check-valgrind: all need-vm $(helpers) ## the life of a pair, each dmrepl of it under valgrind
+	tests/check $(valgrind)
 
 check-metadata: all need-vm $(helpers) ## the tests again, each pair with a metadata device
 	METADATA=1 tests/check -j $(J) $(with_metadata:%=tests/functional/%.t)
@@ -179,7 +187,7 @@ need-%:
 	@tests/vm/deps $*
 
 .PHONY: all modules bench-modules fault-programs tools install demo demo-two-hosts check \
-	check-metadata check-powercut check-kills check-unit check-mutants \
+	check-valgrind check-metadata check-powercut check-kills check-unit check-mutants \
 	check-faults-every check-allocations check-fuzz check-hostile check-parsers \
 	check-races check-world soak \
 	check-debug check-kcsan check-kernels check-ci debug-programs \
