@@ -1446,8 +1446,11 @@ static int prepare(struct pair *pair, enum transition action, u64 id,
 	return metadata_write(pair->metadata, &s);
 }
 
-/* If it is open what the first one's disk says the others go on asking it. */
-static void unprepare(struct pair **pairs, unsigned int n, struct pair *first)
+/*
+ * Of all, even if it stays open what the first one's disk says: who is still
+ * prepared would follow it after a crash, over what it has promised since.
+ */
+static void unprepare(struct pair **pairs, unsigned int n)
 {
 	struct metadata_state s;
 	unsigned int i;
@@ -1457,11 +1460,8 @@ static void unprepare(struct pair **pairs, unsigned int n, struct pair *first)
 			continue;
 		s = metadata_state(pairs[i]->metadata);
 		s.prepared = 0;
-		if (!metadata_write(pairs[i]->metadata, &s))
-			continue;
-		metadata_adopt(pairs[i]->metadata, &s);
-		if (pairs[i] == first)
-			return;
+		if (metadata_write(pairs[i]->metadata, &s))
+			metadata_adopt(pairs[i]->metadata, &s);
 	}
 }
 
@@ -1536,7 +1536,7 @@ static int make_durable(struct pair **pairs, unsigned int n,
 	if (!error)
 		error = record_all(pairs, n, action, id);
 	if (error && id)
-		unprepare(pairs, n, first);
+		unprepare(pairs, n);
 	if (error)
 		DMERR("%s: cannot %s durably: %d, nothing has changed",
 		      pairs[0]->name, action_names[action], error);
