@@ -527,6 +527,7 @@ static struct unit *insert_unit(struct metadata *m, unsigned int at, u64 nr)
 	m->nr_units++;
 	*u = fresh;
 	u->nr = nr;
+	u->gap = false;
 	for (i = 0; i < per_unit; i++)
 		build_record(m, nr * per_unit + i,
 			     u->buffer + i * DMREPL_SECTOR);
@@ -569,7 +570,7 @@ static void fill_gaps(struct metadata *m)
 	for (i = 1; i < m->nr_units && m->nr_units < MAX_UNITS; i++) {
 		gap = m->units[i].nr - m->units[i - 1].nr - 1;
 		if (gap && gap <= MAX_GAP / m->unit)
-			insert_unit(m, i, m->units[i - 1].nr + 1);
+			insert_unit(m, i, m->units[i - 1].nr + 1)->gap = true;
 	}
 }
 
@@ -642,15 +643,26 @@ static void mark_batch(struct metadata *m)
 		}
 }
 
-/**
- * batch_write - write the records of the batch
- * @m: the metadata, whose mutex is held
- *
- * May sleep.
- *
- * Return: 0: they are durable; or a negative errno.
+/*
+ * What lies between must not keep from the disk what was asked for. Whatever has
+ * become of it there is as true as what it was to become. Return: whether there
+ * was any.
  */
-int batch_write(struct metadata *m)
+static bool drop_gaps(struct metadata *m)
+{
+	unsigned int i, n = 0, before = m->nr_units;
+
+	for (i = 0; i < before; i++) {
+		if (m->units[i].gap)
+			continue;
+		swap(m->units[n], m->units[i]);
+		n++;
+	}
+	m->nr_units = n;
+	return n < before;
+}
+
+static int write_units(struct metadata *m)
 {
 	blk_opf_t op = URGENT_WRITE | REQ_META;
 	unsigned int first, end;
@@ -658,8 +670,6 @@ int batch_write(struct metadata *m)
 	bool one;
 	int r;
 
-	if (!m->nr_units)
-		return 0;
 	one = run_end(m, 0) == m->nr_units;
 	if (one)	/* else one flush behind them */
 		op |= REQ_FUA;
@@ -677,6 +687,26 @@ int batch_write(struct metadata *m)
 	r = blk_status_to_errno(m->status);
 	if (!r && !one)
 		r = blkdev_issue_flush(m->bdev);
+	return r;
+}
+
+/**
+ * batch_write - write the records of the batch
+ * @m: the metadata, whose mutex is held
+ *
+ * May sleep.
+ *
+ * Return: 0: they are durable; or a negative errno.
+ */
+int batch_write(struct metadata *m)
+{
+	int r;
+
+	if (!m->nr_units)
+		return 0;
+	r = write_units(m);
+	if (r && drop_gaps(m))
+		r = write_units(m);
 	if (r)
 		mark_batch(m);
 	return note_result(m, r, (sector_t)m->units[0].nr * m->unit /
@@ -1529,7 +1559,7 @@ static int pass_record(struct metadata *m, unsigned long index,
 static int pass_lost(struct metadata *m, unsigned long index, char *why,
 		     int error)
 {
-	return 0;
+	return is_lost(error) ? 0 : lose_view_record(m, index, why, error);
 }
 
 static const struct metadata_ops look_ops = {

@@ -18,6 +18,7 @@ struct metadata;
 struct unit {
 	u64 nr;
 	void *buffer;
+	bool gap;	/* nobody has asked for it: see fill_gaps() */
 };
 
 /**

@@ -276,6 +276,23 @@ is "$(stage p) $(st p epoch)" "running $epoch" "it is found where it was"
 expect "$VIEW" 0x34 6m 4k "with its data"
 unpair p
 
+# Records 4 and 6 are written together with what lies between them, if that can be.
+fresh
+bad=$((16 + 5))
+{
+	echo "0 $bad linear ${disk[metadata]} 0"
+	echo "$bad 1 error"
+	echo "$((bad + 1)) $((total - bad - 1)) linear ${disk[metadata]} $((bad + 1))"
+} | dmsetup load meta
+dmsetup suspend --noflush --nolockfs meta
+dmsetup resume meta
+stamp "$VIEW" 0x35 4m 4k
+stamp "$VIEW" 0x35 6m 4k
+run_ok "a bad sector between two records keeps neither from its disk" blkio flush "$VIEW"
+is "$(msg p get_error)" none "nor is it an error"
+dm_swap meta "$good"
+unpair p
+
 fresh on_capture_error drop_view
 dm_swap meta "0 $total error"
 run_ok "drop_view: the stream goes on" stamp "$ORIGIN" 0x77 5m 4k
