@@ -41,10 +41,10 @@
  * lay between two or three flushes.
  *
  * When the replica breaks, nobody counts in any more, and all that is
- * unsettled becomes dirty (dirty_fall_back()); not what a flush has covered that
- * was answered before, even if nobody had the time to drop it. Counting in and marking are one
- * step under the lock that looks at @broken, so the fall-back, which takes the
- * lock afterwards, misses nobody.
+ * unsettled becomes dirty (dirty_fall_back()); not what a flush has covered
+ * that was answered before, even if nobody had the time to drop it. Counting
+ * in and marking are one step under the lock that looks at @broken, so the
+ * fall-back, which takes the lock afterwards, misses nobody.
  *
  * The sets are overlays whose epoch never changes; only their active bits are
  * used. They are emptied by swapping them for an empty one.
