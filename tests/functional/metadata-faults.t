@@ -204,12 +204,13 @@ like "$(klog_since)" "newer than its superblock" "with words"
 
 # --- a device that cannot be read for a moment -------------------------------------
 
-# unread SECTOR: what is there cannot be read.
+# unread SECTOR: what is there cannot be read, but written.
 unread()
 {
+	dm_make unread "0 8 error"
 	{
 		[ "$1" -eq 0 ] || echo "0 $1 linear ${disk[metadata]} 0"
-		echo "$1 8 error"
+		echo "$1 8 delay /dev/mapper/unread 0 0 ${disk[metadata]} $1 0"
 		echo "$(($1 + 8)) $((total - $1 - 8)) linear ${disk[metadata]} $(($1 + 8))"
 	} | dmsetup load meta
 	dmsetup suspend --noflush --nolockfs meta
@@ -224,6 +225,7 @@ for at in 0 8 16; do
 	run_fails "sector $at cannot be read: it is refused" EIO load_p
 	like "$(klog_since)" "cannot be read.* dmrepl-metadata repair" "with words"
 	dm_swap meta "$good"
+	dmsetup remove unread
 	run_ok "sector $at can be read again: it is loaded" load_p
 	is "$(stage p) $(msg p get_error)" "running none" "where it was"
 	expect "$VIEW" 0x10 0 64k "with what was saved"
