@@ -3,7 +3,8 @@
 # vm: --smp 2 --mem 768 --timeout 600
 #
 # dmrepl where something else is amiss: files that cannot be read, two at once, an
-# LVM that cannot answer, a lock that is held, disks that udev asks about.
+# LVM that cannot answer, a lock that is held, disks that udev asks about, disks
+# that come late.
 
 # shellcheck source=tests/lib/guest.sh
 . "$(dirname "$0")/../lib/guest.sh"
@@ -116,6 +117,69 @@ for disk in "${disks[@]}"; do
 	is "$(grep -c "^change@.*/${disk##*/}\$" /tmp/events)" 1 "up has udev look at $disk again"
 done
 gives 0 "remove" dmrepl remove p --yes
+
+# --- disks that come late --------------------------------------------------------
+
+# wakes PID: how often it has slept and gone on.
+wakes()
+{
+	sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' "/proc/$1/status"
+}
+
+# late TEXT COMMAND...: up waits for its disks, and goes on when COMMAND brings one.
+late()
+{
+	local text=$1 before pid
+
+	shift
+	dmrepl up l --wait 100s >/tmp/words 2>&1 &
+	pid=$!
+	sleep 2
+	before=$(wakes "$pid")
+	sleep 2
+	is "$(wakes "$pid")" "${before:-it has ended}" "up sleeps while it waits for $text"
+	"$@"
+	wait_until 60 test -e /dev/mapper/l || kill "$pid"
+	wait "$pid"
+	is "$?$(cat /tmp/words)" 0 "then it comes up"
+	dmrepl down l
+}
+
+link_late()
+{
+	mkdir -p /dev/late/folder
+	ln -s "${disks[2]}" /dev/late/folder/disk
+}
+
+conf=/etc/dmrepl.d/l.conf
+printf '[pair]\nactive = %s\nhidden = %s\nsecondary = /dev/late/folder/disk\n' "${disks[@]:0:2}" >$conf
+gives 1 "up --wait, in vain" dmrepl up l --wait 1s
+like "$OUT" 'l: /dev/late/folder/disk cannot be used' "says what is missing"
+late "a link in a folder that is not there yet" link_late
+unattached=$(losetup -f)
+test -b "$unattached" || mknod "$unattached" b 7 "${unattached##*loop}"
+truncate -s 16m /tmp/late.img
+sed -i "/^secondary/s|=.*|= $unattached|" $conf
+late "a disk that has no size yet" losetup "$unattached" /tmp/late.img
+sed -i "/^secondary/s|=.*|= /dev/late/folder/disk|" $conf
+rm -r /dev/late
+dmrepl up l --wait 100s >/dev/null 2>&1 &
+sleep 2
+kill -TERM $!
+wait $!
+is $? 1 "a signal ends the wait"
+link_late
+gives 0 "up" dmrepl up l --wait 100s
+gives 0 "start" dmrepl start l
+gives 0 "promote" dmrepl promote l --yes
+gives 0 "down" dmrepl down l
+sed -i '/^active/s|=.*|= /dev/late/none|' $conf
+SECONDS=0
+gives 0 "up of a promoted pair whose active is gone" dmrepl up l --wait 100s
+[ "$SECONDS" -lt 60 ]
+ok $? "does not wait for that"
+gives 0 "remove" dmrepl remove l --yes
+losetup -d "$unattached"
 
 # --- LVM that cannot answer ------------------------------------------------------------
 

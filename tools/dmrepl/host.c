@@ -7,15 +7,19 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/fs.h>
+#include <linux/netlink.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -237,6 +241,79 @@ char *device_path(const char *numbers)
 	text[len] = 0;
 	base = strrchr(text, '/');
 	return must_print("/dev/%s", base ? base + 1 : text);
+}
+
+/* --- disks that are not there yet ----------------------------------------- */
+
+/* What the kernel says of devices, and udev when it has made their links. */
+static int hear_events(void)
+{
+	const struct sockaddr_nl both = { .nl_family = AF_NETLINK, .nl_groups = 1 | 2 };
+	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			NETLINK_KOBJECT_UEVENT);
+
+	if (fd >= 0)
+		bind(fd, (const struct sockaddr *)&both, sizeof(both));
+	return fd;
+}
+
+/* Nodes that others than udev make, after the event: those folders that are there. */
+static void watch_folders(int fd, const char *path)
+{
+	char *folder AUTOFREE = must_copy(path), *slash;
+
+	while ((slash = strrchr(folder, '/')) && slash != folder) {
+		*slash = 0;
+		inotify_add_watch(fd, folder, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
+	}
+}
+
+/* Which news it was does not matter: each has us look again. */
+static void forget_news(int fd)
+{
+	char news[8192];
+
+	while (fd >= 0 && read(fd, news, sizeof(news)) > 0)
+		;
+}
+
+/* Signals come during the wait only, so that none comes unnoticed before it. */
+static void await_device(struct pollfd news[2], const char *path, uint64_t end,
+			 const sigset_t *signals)
+{
+	struct timespec left;
+	uint64_t now;
+
+	for (;;) {
+		watch_folders(news[0].fd, path);
+		now = now_ms();
+		if (device_sectors(path) > 0 || interrupted() || now >= end)
+			return;
+		left.tv_sec = (end - now) / 1000;
+		left.tv_nsec = (end - now) % 1000 * 1000000;
+		ppoll(news, 2, &left, signals);
+		forget_news(news[0].fd);
+		forget_news(news[1].fd);
+	}
+}
+
+void await_devices(const struct words *paths, uint64_t ms)
+{
+	struct pollfd news[] = {
+		{ .fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), .events = POLLIN },
+		{ .fd = hear_events(), .events = POLLIN },
+	};
+	uint64_t end = now_ms() + ms;
+	sigset_t all, before;
+	unsigned int i;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &before);
+	for (i = 0; i < paths->count; i++)
+		await_device(news, paths->word[i], end, &before);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	close(news[0].fd);
+	close(news[1].fd);
 }
 
 /* --- the kernel's log ----------------------------------------------------- */

@@ -19,6 +19,8 @@ int read_program(const struct words *words, char **output);
 int64_t device_sectors(const char *path);
 /* Number of a block device, or 0. */
 dev_t device_number(const char *path);
+/* Until all of them are there and have a size, @ms have passed, or a signal. */
+void await_devices(const struct words *paths, uint64_t ms);
 /* Where device @dev, or what is stacked on it, is mounted or swapped on: one place, or NULL. */
 char *mounted_at(dev_t dev);
 /* Numbers like 253:4 of a device as a path. */

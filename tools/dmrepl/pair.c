@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -311,17 +310,19 @@ static int build(struct building *b, enum assembly as)
 	return code;
 }
 
-static void wait_for_disks(const struct pair *pair, uint64_t ms)
+/* A promoted disk needs no view's. */
+static void wait_for_disks(const struct pair *pair, enum assembly as, uint64_t ms)
 {
-	const struct timespec pause = { 0, 200000000 };
-	uint64_t end = now_ms() + ms;
+	struct words paths = {};
 	unsigned int i;
 
 	for (i = 0; i < KEYS; i++) {
-		while (pair->value[i] && keys[i].kind == DEVICE && now_ms() < end &&
-		       device_sectors(pair->value[i]) < 0 && !interrupted())
-			nanosleep(&pause, NULL);
+		if (pair->value[i] && keys[i].kind == DEVICE &&
+		    (as == AS_PAIR || i == KEY_SECONDARY))
+			words_add(&paths, "%s", pair->value[i]);
 	}
+	await_devices(&paths, ms);
+	words_free(&paths);
 }
 
 /* A failover that a crash has cut short leaves a disk that is neither state. */
@@ -376,6 +377,7 @@ int pair_up(const struct pair *pair, uint64_t wait_ms)
 {
 	struct building b = { .pair = pair };
 	struct promotion promotion;
+	enum assembly as;
 	bool promoted, done;
 	int code;
 
@@ -391,8 +393,9 @@ int pair_up(const struct pair *pair, uint64_t wait_ms)
 	promotion_free(&promotion);
 	if (code)
 		return code;
-	wait_for_disks(pair, wait_ms);
-	code = build(&b, promoted ? AS_PROMOTED : AS_PAIR);
+	as = promoted ? AS_PROMOTED : AS_PAIR;
+	wait_for_disks(pair, as, wait_ms);
+	code = build(&b, as);
 	/* At their first event those named by a link of udev's were not known yet. */
 	if (!code)
 		pair_stir_disks(pair);
