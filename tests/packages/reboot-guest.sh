@@ -3,7 +3,7 @@
 #
 # Runs at the end of each boot of the machine that tests/packages/run makes, with
 # systemd and udev as Debian has them: makes a pair, promotes it, reboots, looks;
-# ends the promotion, reboots, looks, fails over; reboots, looks.
+# ends the promotion, reboots, looks, fails over, reboots before that has ended, looks.
 
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -53,6 +53,9 @@ first()
 	lvcreate -qq -y -L 64m -n db vg
 	mkfs.ext4 -q /dev/vg/db
 	blkid -p -s UUID -o value /dev/vg/db >/root/uuid
+	# While udevd is still busy with lvcreate's event it does not see mkfs end.
+	udevadm settle
+	udevadm trigger -c change -w "$(readlink -f /dev/vg/db)"
 	check "$(by_uuid)" "$(readlink -f /dev/vg/db)" "a disk is found by its file system's UUID"
 	dmrepl create db --vg vg --secondary /dev/vg/db
 	check $? 0 "a pair is made from a volume group"
@@ -117,16 +120,18 @@ third()
 	check "$(dmsetup status db | cut -d ' ' -f 7)" 2 "the epoch has gone up"
 	mount /dev/mapper/db-origin /mnt/stream
 	echo four >/mnt/stream/state
+	head -c 12M /dev/urandom >/mnt/stream/much
 	umount /mnt/stream
-	dmrepl failover db --wait --yes 2>/dev/null
-	check "$(state db)" "done" "it fails over"
+	dmrepl set db commit_rate_mib 1 2>/dev/null
+	dmrepl failover db --yes 2>/dev/null
+	check "$(state db)" failover "it fails over, and the machine reboots before it is through"
 	next fourth
 }
 
 fourth()
 {
 	check "$(systemctl is-active dmrepl@db.service)" active "after that reboot the unit is active, too"
-	check "$(state db)" "done" "the pair is still failed over"
+	check "$(state db)" "done" "the shutdown has waited for the failover's end"
 	check "$(dmsetup status db-origin | cut -d ' ' -f 4-6)" "origin alone fenced" \
 		"and its origin fenced"
 	systemctl start mnt-view.mount
@@ -135,6 +140,14 @@ fourth()
 	umount /mnt/view
 	dmrepl rejoin db --yes 2>/dev/null
 	check "$(state db)" running "rejoin makes it a pair, which starts by itself"
+	check "$(dpkg --remove dmrepl 2>&1 | grep -c 'these pairs are still up: db;')" 1 \
+		"who removes the package is told that a pair is up"
+	check "$(dmsetup status db | cut -d ' ' -f 5)" running "and it stays up"
+	dpkg -i /packages/dmrepl_*.deb >/dev/null 2>&1
+	check "$(state db)" running "with the package back it is steered again"
+	dpkg -i /packages/dmrepl_*.deb >/dev/null 2>&1
+	check "$(systemctl is-active dmrepl@db.service) $(dmsetup ls | grep -c '^db')" "active 2" \
+		"an upgrade leaves it and its unit alone"
 	systemctl stop dmrepl@db.service
 	check "$(dmsetup ls | grep -c '^db')" 0 "stopping the unit takes the pair down"
 	dmrepl remove db --volumes --yes
