@@ -118,6 +118,10 @@ third()
 	systemctl start dmrepl-checkpoint@db.service
 	check "$?" 0 "its service makes a checkpoint"
 	check "$(dmsetup status db | cut -d ' ' -f 7)" 2 "the epoch has gone up"
+	mkdir -p /var/lib/prometheus/node-exporter
+	systemctl start dmrepl-metrics.service
+	check "$(grep -c '^dm_replication_epoch{pair="db"} 2$' /var/lib/prometheus/node-exporter/dmrepl.prom)" 1 \
+		"node_exporter's file has its figures"
 	mount /dev/mapper/db-origin /mnt/stream
 	echo four >/mnt/stream/state
 	head -c 12M /dev/urandom >/mnt/stream/much
