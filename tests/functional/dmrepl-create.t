@@ -29,6 +29,7 @@ nothing_left "and does nothing"
 gives 0 "create with thick volumes" dmrepl create t --vg vg --size 9m
 is "$(lvs --noheadings -o lv_name,lv_size --units s vg | grep t_ | xargs)" \
 	"t_active 24576S t_hidden 24576S t_secondary 24576S" "three volumes, whole extents"
+is "$(ls /var/lib/dmrepl/.creating)" "" "what it had written down is forgotten"
 gives 0 "start" dmrepl start t
 gives 2 "remove --volumes of another" dmrepl remove nobody1 --volumes extra
 gives 0 "remove --volumes" dmrepl remove t --volumes --yes
@@ -97,6 +98,10 @@ dm_make t-origin "0 8 zero"
 gives 1 "create, and somebody else's device has a name of its" dmrepl create t --vg vg --size 8m
 nothing_left "nothing is left of it"
 dmsetup remove t-origin
+mount -t tmpfs -o ro tmpfs /etc/dmrepl.d
+gives 1 "create, and its file cannot be written" dmrepl create t --vg vg --size 8m
+umount /etc/dmrepl.d
+nothing_left "all is undone, first the devices, then the volumes below them"
 
 # A record of a pair that is gone is not taken for the new one's.
 mkdir -p /var/lib/dmrepl
