@@ -60,6 +60,8 @@ typedef u16 __le16;
 /* the same */
 #define smp_mb()	DMREPL_NOTHING
 #define this_cpu_inc(x)	DMREPL_NOTHING
+#define preempt_disable() DMREPL_NOTHING
+#define preempt_enable() DMREPL_NOTHING
 #define likely(x)	(x)
 #define unlikely(x)	(x)
 #define max(a, b)	({ __auto_type _a = (a); __auto_type _b = (b); _a > _b ? _a : _b; })
