@@ -55,23 +55,13 @@ thin_volumes()
 	stacked "${roles[@]/#//dev/tvg/}"
 }
 
-loops()
+# of KIND: loop or brd
+of()
 {
 	local role made=()
 
 	for role in "${roles[@]}"; do
-		loop_disk "loop-$role" 8 || bail "no loop device"
-		made+=("$DISK")
-	done
-	stacked "${made[@]}"
-}
-
-brds()
-{
-	local role made=()
-
-	for role in "${roles[@]}"; do
-		brd_disk "$role" 8 || bail "no brd"
+		"$1_disk" "$1-$role" 8 || bail "no $1"
 		made+=("$DISK")
 	done
 	stacked "${made[@]}"
@@ -112,11 +102,11 @@ volumes
 try "LVM's volumes"
 thin_volumes
 try "LVM's thin volumes"
-loops
+of loop
 # Files and brd copy without a lock: who reads a sector that is being written has
 # some of each.
 try loop --torn
-brds
+of brd
 try brd --torn
 zrams
 try zram
