@@ -597,16 +597,26 @@ static unsigned int page_shortfall(struct overlay *o, unsigned long index,
 	return end > o->sectors ? end - o->sectors : 0;
 }
 
-/* Whether the view has written all of a page. */
-static bool is_covered(struct overlay *o, struct leaf *leaf,
-		       unsigned long index, unsigned int page)
+/* Whether the view has written all of a page, whose first bit is set. */
+static noinline bool is_all_set(struct overlay *o, struct leaf *leaf,
+				unsigned long index, unsigned int page,
+				unsigned int bit)
 {
-	unsigned int bit = page << COW_PAGE_SHIFT >> o->block_shift;
 	unsigned int end = ((page + 1) << COW_PAGE_SHIFT) -
 			   page_shortfall(o, index, page);
 
 	end >>= o->block_shift;
 	return next_unset(leaf->active, end, bit) >= end;
+}
+
+/* Whether the view has written all of a page. */
+static __always_inline bool is_covered(struct overlay *o, struct leaf *leaf,
+				       unsigned long index, unsigned int page)
+{
+	unsigned int bit = page << COW_PAGE_SHIFT >> o->block_shift;
+
+	return test_bit(bit, leaf->active) &&
+	       is_all_set(o, leaf, index, page, bit);
 }
 
 /* Whether the view has written anything in some pages. */
@@ -733,6 +743,8 @@ static unsigned int set_bits(unsigned long *map, unsigned int start,
 	unsigned int end = start + n, w = start / BITS_PER_LONG, fresh = 0;
 	unsigned long mask = BITMAP_FIRST_WORD_MASK(start), old;
 
+	if (n == 1)	/* as most writes have it */
+		return !test_and_set_bit(start, map);
 	for (; w * BITS_PER_LONG < end; w++, mask = ~0UL) {
 		if (end - w * BITS_PER_LONG < BITS_PER_LONG)
 			mask &= BITMAP_LAST_WORD_MASK(end);
