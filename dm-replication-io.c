@@ -486,7 +486,7 @@ static noinline int origin_write(struct repl_request *rq, struct bio *bio,
 	int r;
 
 	if (rq->step == STEP_SAVE) {
-		r = cow_save(rq, gfp);
+		r = cow_is_saved(rq) ? 0 : cow_save(rq, gfp);
 		if (r == -ENOMEM && gfpflags_allow_blocking(gfp)) {
 			pair_record_error(pair, ERROR_CAPTURE, r, rq->sector);
 			cow_deny(rq, BLK_STS_RESOURCE);
@@ -495,7 +495,6 @@ static noinline int origin_write(struct repl_request *rq, struct bio *bio,
 		if (r)
 			return r;
 		rq->step = STEP_READS;
-		request_begin_wait(rq);
 	}
 	if (rq->step == STEP_READS) {
 		if (!request_wait_for_reads(rq))

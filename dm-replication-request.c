@@ -8,7 +8,6 @@
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/llist.h>
-#include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 
 #include "dm-replication.h"
@@ -307,8 +306,10 @@ static int work(void *data)
  * writes whose captures have ended wait on a list of their own, pair->soon, for
  * the next newcomer, which routes them before itself, in map. That is hoped for
  * only if the last newcomer came on the processor that completes the capture,
- * less than STREAM_NS ago, and this one is not idle; and it is waited for no
- * longer than PATIENCE_NS: then a timer wakes the worker.
+ * and this one is not idle. A timer bounds it: if none has come for PATIENCE_NS
+ * (up to half as long again, so that the timer mostly needs no interrupt of its own), it
+ * wakes the worker, which then has the next DOUBTED writes, too. So who is busy
+ * with other things than a stream pays for few wrong guesses.
  *
  * On that list are origin writes only, and what a newcomer submits for them
  * goes to secondary, where its own write goes: so a stream never waits for
@@ -316,29 +317,33 @@ static int work(void *data)
  * with GFP_NOWAIT, is the worker's alone (pair->ready), so nothing waits in map.
  * Block core takes what was submitted off the task's list before anything that
  * is still to be mapped.
- */
-#define STREAM_NS	(100 * NSEC_PER_USEC)
-#define PATIENCE_NS	(50 * NSEC_PER_USEC)
-
-/**
- * pair_note_newcomer - an origin write has begun its capture
- * @pair: the pair
  *
- * Process context, does not sleep.
+ * Nobody is left on the list: who adds the first one finds the timer queued, or
+ * starts it. When it goes off, it is started again only if newcomers have begun
+ * to take the list since it was started; each of them takes all who are there.
  */
-void pair_note_newcomer(struct pair *pair)
-{
-	WRITE_ONCE(pair->stream_cpu, raw_smp_processor_id());
-	WRITE_ONCE(pair->stream_at, local_clock());
-}
+#define PATIENCE_NS	(100 * NSEC_PER_USEC)
+#define DOUBTED		4
 
 /* A guess: wrong, it costs PATIENCE_NS or a switch of task. */
 static bool expects_newcomer(struct pair *pair)
 {
+	unsigned int doubt = READ_ONCE(pair->doubt);
+
+	if (unlikely(doubt)) {	/* that two may count as one is fine */
+		WRITE_ONCE(pair->doubt, doubt - 1);
+		return false;
+	}
 	return READ_ONCE(pair->stream_cpu) == raw_smp_processor_id() &&
 	       !is_idle_task(current) && hrtimer_resolution <= PATIENCE_NS &&
-	       !READ_ONCE(pair->deferring) &&	/* newcomers park */
-	       local_clock() - READ_ONCE(pair->stream_at) < STREAM_NS;
+	       !READ_ONCE(pair->deferring);	/* newcomers park */
+}
+
+static void start_patience(struct pair *pair)
+{
+	WRITE_ONCE(pair->served_then, READ_ONCE(pair->served));
+	hrtimer_start_range_ns(&pair->patience, ns_to_ktime(PATIENCE_NS),
+			       PATIENCE_NS / 2, HRTIMER_MODE_REL);
 }
 
 /**
@@ -357,13 +362,13 @@ void request_put_soon(struct repl_request *rq)
 		request_continue(rq);
 		return;
 	}
-	rcu_read_lock();
+	/* As in pair_count_out(): the request may end, and the pair with it. */
+	preempt_disable();
 	/* A full barrier before the look at the timer: pairs with be_patient() */
 	if (llist_add(&rq->ready, &pair->soon) &&
 	    !hrtimer_is_queued(&pair->patience))
-		hrtimer_start(&pair->patience, ns_to_ktime(PATIENCE_NS),
-			      HRTIMER_MODE_REL);
-	rcu_read_unlock();
+		start_patience(pair);
+	preempt_enable();
 }
 
 static enum hrtimer_restart be_patient(struct hrtimer *timer)
@@ -372,8 +377,15 @@ static enum hrtimer_restart be_patient(struct hrtimer *timer)
 
 	/* Not queued before the list: pairs with request_put_soon(). */
 	smp_mb();
-	if (!llist_empty(&pair->soon))
+	if (llist_empty(&pair->soon))
+		return HRTIMER_NORESTART;
+	/* Started, not forwarded: somebody else may be starting it, too. */
+	if (READ_ONCE(pair->served) != READ_ONCE(pair->served_then)) {
+		start_patience(pair);
+	} else {
+		WRITE_ONCE(pair->doubt, DOUBTED);
 		wake_up_process(pair->worker);
+	}
 	return HRTIMER_NORESTART;
 }
 
@@ -389,6 +401,8 @@ void pair_serve_soon(struct pair *pair)
 
 	if (likely(llist_empty(&pair->soon)))
 		return;
+	/* Before they are taken: be_patient(). Two may count as one. */
+	WRITE_ONCE(pair->served, READ_ONCE(pair->served) + 1);
 	nodes = llist_del_all(&pair->soon);
 	serve(pair, llist_reverse_order(nodes), GFP_NOWAIT);
 }
@@ -469,16 +483,6 @@ int request_end_with(struct repl_request *rq, blk_status_t status)
  * Tracked reads
  *---------------------------------------------------------------------------
  */
-
-/**
- * pair_bucket - the bucket of a stretch
- * @pair: the pair
- * @index: number of the stretch
- */
-struct bucket *pair_bucket(struct pair *pair, unsigned long index)
-{
-	return &pair->buckets[index % NR_BUCKETS];
-}
 
 static void join_reads(struct repl_request *rq, struct track *t,
 		       struct bucket *b)
@@ -600,18 +604,7 @@ static void leave_writes(struct track *t)
 	t->bucket = NULL;
 }
 
-/**
- * request_wait_for_reads - an origin write lets older view reads go first
- * @rq: the write, whose old data is saved; rq->done sectors of it have passed
- *
- * Process context, does not sleep. A write lies in one stretch, but for a
- * discard of larger granularity: that one goes stretch by stretch, with
- * rq->done as its mark.
- *
- * Return: true if no older read overlaps any more; false if the request was
- * put to wait: the last read hands it to the worker, which calls this again.
- */
-bool request_wait_for_reads(struct repl_request *rq)
+static noinline bool wait_for_reads(struct repl_request *rq)
 {
 	struct pair *pair = rq->pair;
 	struct bucket *b;
@@ -638,6 +631,35 @@ bool request_wait_for_reads(struct repl_request *rq)
 		leave_writes(&rq->track[1]);
 	}
 	return true;
+}
+
+/**
+ * request_wait_for_reads - an origin write lets older view reads go first
+ * @rq: the write, whose old data is saved; rq->done sectors of it have passed
+ *
+ * Process context, does not sleep. A write lies in one stretch, but for a
+ * discard of larger granularity: that one goes stretch by stretch, with
+ * rq->done as its mark.
+ *
+ * Return: true if no older read overlaps any more; false if the request was
+ * put to wait: the last read hands it to the worker, which calls this again.
+ */
+bool request_wait_for_reads(struct repl_request *rq)
+{
+	struct bucket *b = pair_bucket(rq->pair, rq->sector >> STRETCH_SHIFT);
+	sector_t last = request_end(rq) - 1;
+
+	if (!rq->done) {
+		/* Saved bits before the lists: pairs with request_track(). */
+		smp_mb();
+		if (rq->sector >> STRETCH_SHIFT == last >> STRETCH_SHIFT &&
+		    hlist_empty(&b->reads) &&
+		    hlist_empty(&rq->pair->wide.reads))
+			return true;
+		rq->track[0].bucket = NULL;
+		rq->track[1].bucket = NULL;
+	}
+	return wait_for_reads(rq);
 }
 
 /*

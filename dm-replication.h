@@ -215,7 +215,7 @@ struct track {
  * @saving: when nothing is pending any more, all old data is saved
  *
  * @track of a read is set by request_track(), of an origin write by
- * request_begin_wait(); @granted is for origin writes only.
+ * request_wait_for_reads(); @granted is for origin writes only.
  */
 struct repl_request {
 	struct pair *pair;
@@ -398,7 +398,9 @@ struct first_error {
  * @route_again: how
  * @patience: wakes @worker if no newcomer has taken @soon along
  * @stream_cpu: where the last newcomer began a capture
- * @stream_at: when, in local_clock()'s nanoseconds
+ * @served: how often a newcomer has taken @soon along
+ * @served_then: the same, when @patience was started
+ * @doubt: for so many writes no newcomer is hoped for
  * @overlay: the two sets
  * @metadata: the same on a disk, or NULL (changes while nothing is admitted)
  * @rejoined: the fence was lifted while no view was there
@@ -470,7 +472,9 @@ struct pair {
 	void (*route_again)(struct repl_request *rq, gfp_t gfp);
 	struct hrtimer patience;
 	int stream_cpu;
-	u64 stream_at;
+	unsigned int served;
+	unsigned int served_then;
+	unsigned int doubt;
 
 	struct overlay overlay;
 	struct metadata *metadata;
@@ -521,6 +525,27 @@ static inline void pair_count_in(struct pair *pair)
 	this_cpu_inc(pair->inflight->in);
 	/* Counted before anything is looked at: pairs with pair_defer(). */
 	smp_mb();
+}
+
+/**
+ * pair_bucket - the bucket of a stretch
+ * @pair: the pair
+ * @index: number of the stretch
+ */
+static inline struct bucket *pair_bucket(struct pair *pair, unsigned long index)
+{
+	return &pair->buckets[index % NR_BUCKETS];
+}
+
+/**
+ * pair_note_newcomer - an origin write has begun its capture
+ * @pair: the pair
+ *
+ * Process context, does not sleep.
+ */
+static inline void pair_note_newcomer(struct pair *pair)
+{
+	WRITE_ONCE(pair->stream_cpu, raw_smp_processor_id());
 }
 
 void pair_wake_drainer(struct pair *pair);
@@ -592,17 +617,6 @@ static inline void request_init(struct repl_request *rq, struct replication *r,
 }
 
 /**
- * request_begin_wait - before the first request_wait_for_reads()
- * @rq: an origin write whose old data is saved
- */
-static inline void request_begin_wait(struct repl_request *rq)
-{
-	rq->done = 0;
-	rq->track[0].bucket = NULL;
-	rq->track[1].bucket = NULL;
-}
-
-/**
  * request_admit - count a request in, unless newcomers are deferred
  * @rq: a request that is not counted
  *
@@ -642,12 +656,10 @@ int request_end_with(struct repl_request *rq, blk_status_t status);
 void request_track(struct repl_request *rq);
 void request_untrack(struct repl_request *rq);
 bool request_wait_for_reads(struct repl_request *rq);
-struct bucket *pair_bucket(struct pair *pair, unsigned long index);
 void pair_init_requests(struct pair *pair);
 int pair_start_worker(struct pair *pair,
 		      void (*route_again)(struct repl_request *rq, gfp_t gfp));
 void pair_stop_worker(struct pair *pair);
-void pair_note_newcomer(struct pair *pair);
 void pair_serve_soon(struct pair *pair);
 void pair_defer(struct pair *pair);
 int pair_drain(struct pair *pair, unsigned long deadline);
@@ -740,6 +752,17 @@ void cow_exit(struct pair *pair);
 int cow_fill(struct pair *pair);
 void cow_set_limit(struct pair *pair, unsigned int hold_mib);
 int cow_save(struct repl_request *rq, gfp_t gfp);
+
+/**
+ * cow_is_saved - whether cow_save() would find at once that all is done
+ * @rq: an origin write whose captures, if it has begun any, have ended
+ */
+static inline bool cow_is_saved(struct repl_request *rq)
+{
+	return rq->saving && !rq->status &&
+	       READ_ONCE(rq->pair->route) != STAGE_INVALID;
+}
+
 void cow_deny(struct repl_request *rq, blk_status_t status);
 unsigned int cow_copy_held(struct repl_request *rq, struct bio *bio,
 			   unsigned int done, unsigned int n,

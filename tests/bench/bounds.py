@@ -299,7 +299,6 @@ def reported(rows):
 # back: why, is in Documentation/benchmarks.rst. They are reported as not met.
 MISSED = {
     ("origin first write, depth 1", "<= 35 us"): 38.5,
-    ("origin first write, depth 16", ">= 1.8 x dm-snapshot"): 1.72,
     ("with metadata: origin first write, depth 16",
      ">= 1.2 x dm-snapshot persistent"): 1.15,
 }
