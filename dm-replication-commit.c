@@ -23,10 +23,17 @@
  * (they end by themselves, and newcomers back out and park, so it cannot
  * starve); then no bit of the leaf can change, and no view write can touch its
  * stretch of secondary. Each extent of equal source is copied: active and
- * hidden by kcopyd, held pages by our own bios. When all copies have ended
- * well the bits are cleared, saved before active, and the leaf is unlocked:
- * from then on secondary has the data. View reads never stop: until the bits
- * are clear they read the sources, which the commit does not change.
+ * hidden through memory, held pages are written as they are. When all copies
+ * have ended well the bits are cleared, saved before active, and the leaf is
+ * unlocked: from then on secondary has the data. View reads never stop: until
+ * the bits are clear they read the sources, which the commit does not change.
+ *
+ * The memory is that of NR_COPIES copies, used again and again: to get new pages
+ * for each copy, as kcopyd does, costs more than the rest of it where the kernel
+ * zeroes them. A read that has ended is put on a list for the worker, who alone
+ * may submit its write; so whatever the worker waits for that copies must end
+ * for, it waits for by wait_and_write(). A copy that is wanted comes free when
+ * another one's write ends.
  *
  * No bit is ever set on a block that had none, so what is to be committed only
  * shrinks, and the walk ends under any load.
@@ -41,7 +48,9 @@
 
 #define NR_SLOTS	16
 #define MAX_SECTORS	(4 * STRETCH_SECTORS)	/* of locked leaves: 4 MiB */
-#define MAX_EXTENTS	256	/* copies in flight; kcopyd has no limit */
+#define MAX_EXTENTS	256	/* writes of held pages in flight */
+#define NR_COPIES	16	/* 1 MiB */
+#define COPY_ORDER	(PAGE_SHIFT < 16 ? 16 - PAGE_SHIFT : 0)	/* 64 KiB */
 
 /**
  * struct slot - a leaf that is being committed
@@ -63,6 +72,28 @@ struct slot {
 	bool recorded;
 };
 
+/**
+ * struct copy - memory for a part of an extent, on its way to secondary
+ * @node: on commit->free, or on commit->read
+ * @slot: its leaf's
+ * @sector: where
+ * @sectors: how long
+ * @max: how long it may be, as far as memory was to be had in one piece
+ * @page: the memory
+ * @bv: the same, for @bio
+ * @bio: reads the source, then writes secondary
+ */
+struct copy {
+	struct llist_node node;
+	struct slot *slot;
+	sector_t sector;
+	unsigned int sectors;
+	unsigned int max;
+	struct page *page;
+	struct bio_vec bv;
+	struct bio bio;
+};
+
 static void slot_put(struct slot *slot)
 {
 	struct pair *pair = slot->pair;
@@ -74,12 +105,172 @@ static void slot_put(struct slot *slot)
 	rcu_read_unlock();
 }
 
-/* Before a copy is sent. Copies end by themselves, so the wait does. */
+static void slot_error(struct slot *slot, sector_t sector, int error)
+{
+	WRITE_ONCE(slot->failed, true);
+	pair_record_error(slot->pair, ERROR_COMMIT, error, sector);
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Copies through memory
+ *---------------------------------------------------------------------------
+ */
+static void free_copy(struct copy *copy)
+{
+	put_page(copy->page);
+	kfree(copy);
+}
+
+static struct copy *alloc_copy(void)
+{
+	const gfp_t gfp = GFP_KERNEL | __GFP_COMP;
+	struct copy *copy = kzalloc(sizeof(*copy), GFP_KERNEL);
+	unsigned int order = COPY_ORDER;
+
+	if (!copy)
+		return NULL;
+	do
+		copy->page = alloc_pages(order ? gfp | __GFP_NOWARN |
+					 __GFP_NORETRY : gfp, order);
+	while (!copy->page && order--);
+	if (!copy->page) {
+		kfree(copy);
+		return NULL;
+	}
+	copy->max = 1U << (order + PAGE_SHIFT - SECTOR_SHIFT);
+	return copy;
+}
+
+/* Send a copy to where it is read from, or written to. */
+static void send_copy(struct copy *copy, struct block_device *bdev,
+		      blk_opf_t op, bio_end_io_t *end_io)
+{
+	struct bio *bio = &copy->bio;
+
+	bio_init(bio, bdev, &copy->bv, 1, op);
+	__bio_add_page(bio, copy->page, copy->sectors << SECTOR_SHIFT, 0);
+	bio->bi_iter.bi_sector = copy->sector;
+	bio->bi_end_io = end_io;
+	submit_bio_noacct(bio);
+}
+
+/* Any context. */
+static void end_copy(struct copy *copy)
+{
+	struct slot *slot = copy->slot;
+	struct commit *c = &slot->pair->commit;
+
+	if (copy->bio.bi_status)
+		slot_error(slot, copy->sector,
+			   blk_status_to_errno(copy->bio.bi_status));
+	bio_uninit(&copy->bio);
+	/* The slot, which is put last, keeps all this alive. */
+	if (llist_add(&copy->node, &c->free))
+		wake_up(&c->wait);
+	slot_put(slot);
+}
+
+static void copy_written(struct bio *bio)
+{
+	end_copy(container_of(bio, struct copy, bio));
+}
+
+static void copy_read(struct bio *bio)
+{
+	struct copy *copy = container_of(bio, struct copy, bio);
+	struct commit *c = &copy->slot->pair->commit;
+
+	if (bio->bi_status) {
+		end_copy(copy);
+		return;
+	}
+	/* The worker, and then the pair, may end before the wake-up does. */
+	rcu_read_lock();
+	if (llist_add(&copy->node, &c->read))
+		wake_up(&c->wait);
+	rcu_read_unlock();
+}
+
+static void write_copies(struct commit *c)
+{
+	struct pair *pair = container_of(c, struct pair, commit);
+	struct copy *copy, *next;
+	struct llist_node *nodes;
+	struct blk_plug plug;
+
+	nodes = llist_reverse_order(llist_del_all(&c->read));
+	if (!nodes)
+		return;
+	blk_start_plug(&plug);
+	llist_for_each_entry_safe(copy, next, nodes, node) {
+		bio_uninit(&copy->bio);
+		send_copy(copy, pair->secondary, REQ_OP_WRITE, copy_written);
+	}
+	blk_finish_plug(&plug);
+}
+
+/*
+ * For the worker: wait, and meanwhile write what has been read. Nobody else takes
+ * copies off that list: if it is empty, the wait has ended by the condition.
+ */
+#define wait_and_write(waiter, condition)				\
+do {									\
+	struct commit *__c = (waiter);					\
+									\
+	do {								\
+		write_copies(__c);					\
+		wait_event_idle(__c->wait, (condition) ||		\
+				!llist_empty(&__c->read));		\
+	} while (!llist_empty(&__c->read));				\
+} while (0)
+
+static void copy_extent(struct slot *slot, struct block_device *from,
+			sector_t sector, unsigned int n)
+{
+	struct commit *c = &slot->pair->commit;
+	struct copy *copy;
+
+	trace_commit_extent(slot->pair, from == slot->pair->active ?
+			    COMMIT_ACTIVE : COMMIT_HIDDEN, sector, n);
+	while (n) {
+		wait_and_write(c, !llist_empty(&c->free));
+		copy = llist_entry(llist_del_first(&c->free), struct copy,
+				   node);
+		copy->slot = slot;
+		copy->sector = sector;
+		copy->sectors = min(n, copy->max);
+		sector += copy->sectors;
+		n -= copy->sectors;
+		atomic_inc(&slot->pending);
+		send_copy(copy, from, REQ_OP_READ, copy_read);
+	}
+}
+
+/*
+ *---------------------------------------------------------------------------
+ * Held pages
+ *---------------------------------------------------------------------------
+ */
+
+/**
+ * struct held_write - held pages on their way to secondary
+ * @slot: their leaf's
+ * @sector: where
+ * @bio: writes them
+ */
+struct held_write {
+	struct slot *slot;
+	sector_t sector;
+	struct bio bio;
+};
+
+/* Before held pages are sent. Their writes end by themselves, so the wait does. */
 static void begin_extent(struct slot *slot)
 {
 	struct commit *c = &slot->pair->commit;
 
-	wait_event_idle(c->wait, atomic_read(&c->extents) < MAX_EXTENTS);
+	wait_and_write(c, atomic_read(&c->extents) < MAX_EXTENTS);
 	atomic_inc(&c->extents);
 	atomic_inc(&slot->pending);
 }
@@ -94,45 +285,13 @@ static void end_extent(struct slot *slot)
 	slot_put(slot);
 }
 
-static void slot_error(struct slot *slot, sector_t sector, int error)
-{
-	WRITE_ONCE(slot->failed, true);
-	pair_record_error(slot->pair, ERROR_COMMIT, error, sector);
-}
-
-static void copied(int read_err, unsigned long write_err, void *context)
-{
-	struct slot *slot = context;
-
-	if (read_err || write_err)
-		slot_error(slot, (sector_t)slot->index << STRETCH_SHIFT, -EIO);
-	end_extent(slot);
-}
-
-static void copy_extent(struct slot *slot, struct block_device *from,
-			sector_t sector, unsigned int n)
-{
-	struct dm_io_region source = {
-		.bdev = from, .sector = sector, .count = n,
-	};
-	struct dm_io_region dest = {
-		.bdev = slot->pair->secondary, .sector = sector, .count = n,
-	};
-
-	begin_extent(slot);
-	trace_commit_extent(slot->pair, from == slot->pair->active ?
-			    COMMIT_ACTIVE : COMMIT_HIDDEN, sector, n);
-	dm_kcopyd_copy(slot->pair->commit.kcopyd, &source, 1, &dest, 0, copied,
-		       slot);
-}
-
 static void held_written(struct bio *bio)
 {
-	struct slot *slot = bio->bi_private;
+	struct held_write *w = container_of(bio, struct held_write, bio);
+	struct slot *slot = w->slot;
 
 	if (bio->bi_status)
-		slot_error(slot, (sector_t)slot->index << STRETCH_SHIFT,
-			   blk_status_to_errno(bio->bi_status));
+		slot_error(slot, w->sector, blk_status_to_errno(bio->bi_status));
 	bio_put(bio);
 	end_extent(slot);
 }
@@ -142,6 +301,7 @@ static unsigned int write_held(struct slot *slot, sector_t sector,
 			       unsigned int n)
 {
 	unsigned int done = 0, at, offset, part;
+	struct held_write *w;
 	struct bio *bio = NULL;
 	struct page *page;
 
@@ -158,8 +318,10 @@ static unsigned int write_held(struct slot *slot, sector_t sector,
 					       GFP_NOIO,
 					       &slot->pair->commit.bios);
 			bio->bi_iter.bi_sector = sector;
-			bio->bi_private = slot;
 			bio->bi_end_io = held_written;
+			w = container_of(bio, struct held_write, bio);
+			w->slot = slot;
+			w->sector = sector;
 		}
 		WARN_ON_ONCE(!bio_add_page(bio, page, part << SECTOR_SHIFT,
 					   offset << SECTOR_SHIFT));
@@ -187,6 +349,12 @@ static unsigned int hidden_run(struct slot *slot, sector_t sector,
 	}
 	return min(done, n);
 }
+
+/*
+ *---------------------------------------------------------------------------
+ * Leaves
+ *---------------------------------------------------------------------------
+ */
 
 /* Send the copies of a leaf that is locked and idle. */
 static void copy_leaf(struct slot *slot)
@@ -326,7 +494,7 @@ static void retire_finished(struct walk *w)
 static void retire_down_to(struct walk *w, unsigned int busy)
 {
 	while (w->busy > busy) {
-		wait_event_idle(w->pair->commit.wait, finished_slot(w));
+		wait_and_write(&w->pair->commit, finished_slot(w));
 		retire_finished(w);
 	}
 }
@@ -345,6 +513,7 @@ static void begin_leaf(struct walk *w, struct slot *slot, struct leaf *leaf,
 		       unsigned int sectors)
 {
 	struct commit *c = &w->pair->commit;
+	struct blk_plug plug;
 
 	slot->pair = w->pair;
 	slot->leaf = leaf;
@@ -357,11 +526,13 @@ static void begin_leaf(struct walk *w, struct slot *slot, struct leaf *leaf,
 	w->sectors += sectors;
 	overlay_lock_leaf(leaf);
 	while (!overlay_leaf_idle(leaf)) {
-		wait_event_idle(c->wait, overlay_leaf_idle(leaf) ||
-				finished_slot(w));
+		wait_and_write(c, overlay_leaf_idle(leaf) || finished_slot(w));
 		retire_finished(w);
 	}
+	/* Neighbours are read, and written, with one request if a disk can. */
+	blk_start_plug(&plug);
 	copy_leaf(slot);
+	blk_finish_plug(&plug);
 	slot_put(slot);
 }
 
@@ -609,18 +780,25 @@ void commit_close(struct pair *pair)
 int commit_init(struct pair *pair)
 {
 	struct commit *c = &pair->commit;
+	struct copy *copy;
+	unsigned int i;
 	int r;
 
 	init_waitqueue_head(&c->wait);
 	INIT_WORK(&c->work, do_commit);
-	r = bioset_init(&c->bios, NR_SLOTS, 0, BIOSET_NEED_BVECS);
-	if (r)
-		return r;
-	c->kcopyd = dm_kcopyd_client_create(NULL);
-	if (IS_ERR(c->kcopyd)) {
-		r = PTR_ERR(c->kcopyd);
-		bioset_exit(&c->bios);
+	init_llist_head(&c->free);
+	init_llist_head(&c->read);
+	r = bioset_init(&c->bios, NR_SLOTS, offsetof(struct held_write, bio),
+			BIOSET_NEED_BVECS);
+	for (i = 0; !r && i < NR_COPIES; i++) {
+		copy = alloc_copy();
+		if (copy)
+			llist_add(&copy->node, &c->free);
+		else
+			r = -ENOMEM;
 	}
+	if (r)
+		commit_exit(pair);
 	return r;
 }
 
@@ -630,6 +808,10 @@ int commit_init(struct pair *pair)
  */
 void commit_exit(struct pair *pair)
 {
-	dm_kcopyd_client_destroy(pair->commit.kcopyd);
+	struct copy *copy, *next;
+
+	llist_for_each_entry_safe(copy, next,
+				  llist_del_all(&pair->commit.free), node)
+		free_copy(copy);
 	bioset_exit(&pair->commit.bios);
 }

@@ -5,6 +5,7 @@
  * Copyright (C) the dm-replication authors
  */
 
+#include <linux/dm-kcopyd.h>
 #include <linux/slab.h>
 
 #include "dm-replication-primary.h"

@@ -10,7 +10,6 @@
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
-#include <linux/dm-kcopyd.h>
 #include <linux/hrtimer.h>
 #include <linux/list.h>
 #include <linux/llist.h>
@@ -314,19 +313,21 @@ struct cow {
 /**
  * struct commit - failover's copying
  * @work: the worker, on pair->commit_wq
- * @kcopyd: copies active and hidden to secondary
+ * @free: memory for copies of active and hidden
+ * @read: copies that have been read
  * @bios: writes of held pages to secondary
  * @wait: the worker waits here, for writers, copies, resume; and who suspends
  * @suspended: between presuspend and resume: start no new extent
  * @closing: the view is going away: neither pause nor pace
  * @running: queued or under way
- * @extents: copies in flight
+ * @extents: writes of held pages in flight
  * @copying: leaves are locked, copies in flight
  * @to_commit: sectors in both sets when the failover began
  */
 struct commit {
 	struct work_struct work;
-	struct dm_kcopyd_client *kcopyd;
+	struct llist_head free;
+	struct llist_head read;
 	struct bio_set bios;
 	wait_queue_head_t wait;
 	bool suspended;

@@ -192,8 +192,7 @@ def failovers(r):
                   max((row["value"] for row in rows), default=None), 1000, "us", 0)
     for name, ours, raw, merge in commits(r):
         yield at_least(name, ours, 0.85, raw, "MiB/s", of="a raw copy")
-        if not merge or not raw or raw >= 1.5 * merge:
-            yield at_least(name, ours, 1.5, merge, "MiB/s", of="snapshot-merge")
+        yield at_least(name, ours, 1.5, merge, "MiB/s", of="snapshot-merge")
     idle = [row["value"] for row in r.figures("ours", "commit-speed", pattern="whole",
                                               side="active") if "writers" not in row]
     busy = r.figure("ours", "commit-speed", writers=4)
@@ -268,14 +267,6 @@ MET_BY = (reads, writes, first_writes, streams, spills, done, checkpoints, failo
           memory, metadata, primaries)
 
 
-def merges(r):
-    """Where a copy by whatever means is not that much faster than a merge."""
-    for name, ours, raw, merge in commits(r):
-        if merge and raw and raw < 1.5 * merge:
-            yield at_least(name, ours, 1.5, merge, f"MiB/s, and a raw copy's {raw:.0f}",
-                           of="snapshot-merge")
-
-
 def two_processors(r):
     """In real time, and so not the same in two runs."""
     for row in r.figures("ours", "two-processors"):
@@ -291,14 +282,16 @@ def two_processors(r):
 def reported(rows):
     """The same of what is shown but not judged."""
     found = Rows(rows)
-    return [bound for bounds in (merges, two_processors) for bound in bounds(found)
-            if bound[3] is not None]
+    return [bound for bound in two_processors(found) if bound[3] is not None]
 
 
-# Bounds that are not met, by name and bound, and the worst figure that is no step
-# back: why, is in Documentation/benchmarks.rst. They are reported as not met.
+# Bounds that are not met, or met by less than what two runs may differ by; by name and
+# bound, and the worst figure that is no step back: why, is in
+# Documentation/benchmarks.rst. They are reported as they are, met or not.
 MISSED = {
     ("origin first write, depth 1", "<= 35 us"): 38.5,
+    ("origin first write, depth 16", ">= 1.8 x dm-snapshot"): 1.78,
+    ("commit, whole, from active", ">= 1.5 x snapshot-merge"): 1.45,
     ("with metadata: origin first write, depth 16",
      ">= 1.2 x dm-snapshot persistent"): 1.15,
 }

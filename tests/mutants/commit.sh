@@ -54,6 +54,17 @@ for name in "$@"; do
 		in_model view 0x22 2m 4k
 		is_done
 		;;
+	reads-late)
+		# All that is to be copied is being read: nobody else wakes the commit.
+		fresh
+		put view 0x21 2m 64k
+		break_disk active hold-reads
+		fail_over
+		wait_held active
+		sleep 0.5
+		mend active
+		is_done
+		;;
 	writes-before)
 		# A write is under way to active when the commit comes there, which
 		# takes 2 s.
@@ -73,8 +84,9 @@ for name in "$@"; do
 		;;
 	few-locked)
 		# 4 MiB of locked leaves at most: the seventh is not among them.
-		fresh
-		put view 0x21 0 7m
+		# Held pages, as copies through memory are fewer anyway.
+		fresh hold_mib 32
+		put origin 0x12 0 7m
 		break_disk secondary hold-writes
 		fail_over
 		wait_held secondary
