@@ -120,10 +120,11 @@ gives 0 "remove" dmrepl remove p --yes
 
 # --- disks that come late --------------------------------------------------------
 
-# wakes PID: how often it has slept and gone on.
+# wakes PID: how often it has slept and gone on, and how long it was at work.
 wakes()
 {
 	sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' "/proc/$1/status"
+	cut -d ' ' -f 14,15 "/proc/$1/stat"
 }
 
 # late TEXT COMMAND...: up waits for its disks, and goes on when COMMAND brings one.
@@ -134,7 +135,10 @@ late()
 	shift
 	dmrepl up l --wait 100s >/tmp/words 2>&1 &
 	pid=$!
-	sleep 2
+	sleep 1
+	touch /dev/other
+	rm /dev/other
+	sleep 1
 	before=$(wakes "$pid")
 	sleep 2
 	is "$(wakes "$pid")" "${before:-it has ended}" "up sleeps while it waits for $text"
@@ -147,7 +151,10 @@ late()
 
 link_late()
 {
+	mkdir -p /dev/late
+	sleep 0.5
 	mkdir -p /dev/late/folder
+	sleep 0.5
 	ln -s "${disks[2]}" /dev/late/folder/disk
 }
 
