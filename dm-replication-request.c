@@ -306,10 +306,11 @@ static int work(void *data)
  * writes whose captures have ended wait on a list of their own, pair->soon, for
  * the next newcomer, which routes them before itself, in map. That is hoped for
  * only if the last newcomer came on the processor that completes the capture,
- * and this one is not idle. A timer bounds it: if none has come for PATIENCE_NS
- * (up to half as long again, so that the timer mostly needs no interrupt of its own), it
- * wakes the worker, which then has the next DOUBTED writes, too. So who is busy
- * with other things than a stream pays for few wrong guesses.
+ * and this one is not idle. A timer bounds it: if none has come in a whole turn of
+ * the timer (PATIENCE_NS, up to half as long again, so that it mostly needs no
+ * interrupt of its own), it wakes the worker, which then has the next DOUBTED
+ * writes, too. So who is busy with other things than a stream pays for few wrong
+ * guesses.
  *
  * On that list are origin writes only, and what a newcomer submits for them
  * goes to secondary, where its own write goes: so a stream never waits for
