@@ -62,6 +62,7 @@ typedef u16 __le16;
 #define this_cpu_inc(x)	DMREPL_NOTHING
 #define preempt_disable() DMREPL_NOTHING
 #define preempt_enable() DMREPL_NOTHING
+#define raw_smp_processor_id() 0
 #define likely(x)	(x)
 #define unlikely(x)	(x)
 #define max(a, b)	({ __auto_type _a = (a); __auto_type _b = (b); _a > _b ? _a : _b; })
