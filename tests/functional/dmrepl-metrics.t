@@ -10,11 +10,7 @@
 # shellcheck source=tests/lib/dmrepl.sh
 . "$(dirname "$0")/../lib/dmrepl.sh"
 
-disks=()
-for name in active hidden secondary; do
-	null_disk "$name" 16
-	disks+=("--$name" "$DISK")
-done
+three_disks ''
 
 # status NAME: the words of its status, from the stage on, in FIELD.
 status()

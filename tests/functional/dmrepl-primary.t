@@ -58,11 +58,7 @@ dmsetup remove wire
 
 # --- a pair with metadata ------------------------------------------------------------
 
-disks=()
-for name in active hidden secondary; do
-	null_disk "$name" 16
-	disks+=("--$name" "$DISK")
-done
+three_disks ''
 null_disk blank 4
 blank=$DISK
 null_disk meta 4

@@ -13,13 +13,10 @@
 # new_pair NAME OPTION...: a pair on disks of its own, 16 MiB
 new_pair()
 {
-	local name=$1 role disks=()
+	local name=$1 disks=()
 
 	shift
-	for role in active hidden secondary; do
-		null_disk "$name$role" 16
-		disks+=("--$role" "$DISK")
-	done
+	three_disks "$name"
 	dmrepl create "$name" "${disks[@]}" "$@" || bail "no pair $name"
 }
 

@@ -9,11 +9,7 @@
 # shellcheck source=tests/lib/dmrepl.sh
 . "$(dirname "$0")/../lib/dmrepl.sh"
 
-disks=()
-for name in active hidden secondary; do
-	null_disk "$name" 16
-	disks+=("--$name" "$DISK")
-done
+three_disks ''
 dmrepl create p "${disks[@]}" --commit-rate-mib 1 || bail "no pair"
 dmrepl start p
 

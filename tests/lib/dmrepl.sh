@@ -5,6 +5,18 @@
 
 OUT=
 
+# three_disks PREFIX: of 16 MiB; what create is told of them is in disks.
+three_disks()
+{
+	local role
+
+	disks=()
+	for role in active hidden secondary; do
+		null_disk "$1$role" 16 || bail "no disk for $role"
+		disks+=("--$role" "$DISK")
+	done
+}
+
 # gives STATUS TEXT COMMAND...: it ends with that status; what it says is in OUT.
 gives()
 {
