@@ -309,8 +309,8 @@ static int work(void *data)
  * and this one is not idle. A timer bounds it: if none has come in a whole turn of
  * the timer (PATIENCE_NS, up to half as long again, so that it mostly needs no
  * interrupt of its own), it wakes the worker, which then has the next DOUBTED
- * writes, too. So who is busy with other things than a stream pays for few wrong
- * guesses.
+ * writes, too; and twice as many with each wrong guess, up to MAX_DOUBTED, until
+ * one was right. So who is busy with other things than a stream pays little.
  *
  * On that list are origin writes only, and what a newcomer submits for them
  * goes to secondary, where its own write goes: so a stream never waits for
@@ -325,6 +325,7 @@ static int work(void *data)
  */
 #define PATIENCE_NS	(100 * NSEC_PER_USEC)
 #define DOUBTED		4
+#define MAX_DOUBTED	64
 
 /* A guess: wrong, it costs PATIENCE_NS or a switch of task. */
 static bool expects_newcomer(struct pair *pair)
@@ -375,16 +376,20 @@ void request_put_soon(struct repl_request *rq)
 static enum hrtimer_restart be_patient(struct hrtimer *timer)
 {
 	struct pair *pair = container_of(timer, struct pair, patience);
+	bool right = READ_ONCE(pair->served) != READ_ONCE(pair->served_then);
 
+	if (right)
+		pair->caution = DOUBTED;
 	/* Not queued before the list: pairs with request_put_soon(). */
 	smp_mb();
 	if (llist_empty(&pair->soon))
 		return HRTIMER_NORESTART;
 	/* Started, not forwarded: somebody else may be starting it, too. */
-	if (READ_ONCE(pair->served) != READ_ONCE(pair->served_then)) {
+	if (right) {
 		start_patience(pair);
 	} else {
-		WRITE_ONCE(pair->doubt, DOUBTED);
+		WRITE_ONCE(pair->doubt, pair->caution);
+		pair->caution = min(2 * pair->caution, MAX_DOUBTED);
 		wake_up_process(pair->worker);
 	}
 	return HRTIMER_NORESTART;
@@ -425,6 +430,7 @@ int pair_start_worker(struct pair *pair,
 	compat_hrtimer_setup(&pair->patience, be_patient, CLOCK_MONOTONIC,
 			     HRTIMER_MODE_REL);
 	pair->stream_cpu = -1;
+	pair->caution = DOUBTED;
 	pair->route_again = route_again;
 	worker = kthread_run(work, pair, "dm_repl/%s", pair->name);
 	if (IS_ERR(worker))

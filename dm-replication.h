@@ -402,6 +402,7 @@ struct first_error {
  * @served: how often a newcomer has taken @soon along
  * @served_then: the same, when @patience was started
  * @doubt: for so many writes no newcomer is hoped for
+ * @caution: (of @patience) how many it will be after the next wrong guess
  * @overlay: the two sets
  * @metadata: the same on a disk, or NULL (changes while nothing is admitted)
  * @rejoined: the fence was lifted while no view was there
@@ -476,6 +477,7 @@ struct pair {
 	unsigned int served;
 	unsigned int served_then;
 	unsigned int doubt;
+	unsigned int caution;
 
 	struct overlay overlay;
 	struct metadata *metadata;
