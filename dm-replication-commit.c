@@ -33,7 +33,8 @@
  * zeroes them. A read that has ended is put on a list for the worker, who alone
  * may submit its write; so whatever the worker waits for that copies must end
  * for, it waits for by wait_and_write(). A copy that is wanted comes free when
- * another one's write ends.
+ * another one's write ends. Where that takes long more are made, as far as memory
+ * is to be had, and small ones for scattered blocks; they go when the commit ends.
  *
  * No bit is ever set on a block that had none, so what is to be committed only
  * shrinks, and the walk ends under any load.
@@ -49,7 +50,10 @@
 #define NR_SLOTS	16
 #define MAX_SECTORS	(4 * STRETCH_SECTORS)	/* of locked leaves: 4 MiB */
 #define MAX_EXTENTS	256	/* writes of held pages in flight */
-#define NR_COPIES	16	/* 1 MiB */
+#define NR_COPIES	16	/* always there: 1 MiB */
+#define MAX_COPIES	64
+#define MAX_SMALL	256	/* copies of one page */
+#define LONG_WAIT_NS	(4 * NSEC_PER_MSEC)	/* for a copy */
 #define COPY_ORDER	(PAGE_SHIFT < 16 ? 16 - PAGE_SHIFT : 0)	/* 64 KiB */
 
 /**
@@ -74,11 +78,12 @@ struct slot {
 
 /**
  * struct copy - memory for a part of an extent, on its way to secondary
- * @node: on commit->free, or on commit->read
+ * @node: on commit->free or commit->small, or on commit->read
  * @slot: its leaf's
  * @sector: where
  * @sectors: how long
- * @max: how long it may be, as far as memory was to be had in one piece
+ * @max: how long it may be, a power of two: memory is in one piece
+ * @small: one of commit->small's
  * @page: the memory
  * @bv: the same, for @bio
  * @bio: reads the source, then writes secondary
@@ -89,6 +94,7 @@ struct copy {
 	sector_t sector;
 	unsigned int sectors;
 	unsigned int max;
+	bool small;
 	struct page *page;
 	struct bio_vec bv;
 	struct bio bio;
@@ -122,24 +128,41 @@ static void free_copy(struct copy *copy)
 	kfree(copy);
 }
 
-static struct copy *alloc_copy(void)
+/* Return: false if there is no memory. */
+static bool add_copy(struct commit *c, unsigned int order, bool small, gfp_t gfp)
 {
-	const gfp_t gfp = GFP_KERNEL | __GFP_COMP;
-	struct copy *copy = kzalloc(sizeof(*copy), GFP_KERNEL);
-	unsigned int order = COPY_ORDER;
+	struct copy *copy = kzalloc(sizeof(*copy), gfp | __GFP_NOWARN);
 
 	if (!copy)
-		return NULL;
-	do
-		copy->page = alloc_pages(order ? gfp | __GFP_NOWARN |
-					 __GFP_NORETRY : gfp, order);
-	while (!copy->page && order--);
+		return false;
+	copy->page = alloc_pages(gfp | __GFP_COMP | __GFP_NOWARN, order);
 	if (!copy->page) {
 		kfree(copy);
-		return NULL;
+		return false;
 	}
 	copy->max = 1U << (order + PAGE_SHIFT - SECTOR_SHIFT);
-	return copy;
+	copy->small = small;
+	if (small)
+		c->nr_small++;
+	else
+		c->nr_copies++;
+	llist_add(&copy->node, small ? &c->small : &c->free);
+	return true;
+}
+
+/* While all are idle. */
+static void drop_copies(struct llist_head *copies, unsigned int *n,
+			unsigned int left)
+{
+	struct llist_node *node;
+
+	while (*n > left) {
+		node = llist_del_first(copies);
+		if (!node)
+			break;
+		free_copy(llist_entry(node, struct copy, node));
+		--*n;
+	}
 }
 
 /* Send a copy to where it is read from, or written to. */
@@ -166,7 +189,7 @@ static void end_copy(struct copy *copy)
 			   blk_status_to_errno(copy->bio.bi_status));
 	bio_uninit(&copy->bio);
 	/* The slot, which is put last, keeps all this alive. */
-	if (llist_add(&copy->node, &c->free))
+	if (llist_add(&copy->node, copy->small ? &c->small : &c->free))
 		wake_up(&c->wait);
 	slot_put(slot);
 }
@@ -225,6 +248,30 @@ do {									\
 	} while (!llist_empty(&__c->read));				\
 } while (0)
 
+/* Worker only; sleeps until there is a copy. It may be too short for all @n. */
+static struct copy *get_copy(struct commit *c, unsigned int n)
+{
+	const gfp_t gfp = GFP_NOWAIT | __GFP_NOMEMALLOC;
+	bool small = n <= PAGE_SECTORS;
+	struct llist_node *node = NULL;
+	u64 began;
+
+	if (small && llist_empty(&c->small) && c->nr_small < MAX_SMALL)
+		add_copy(c, 0, true, gfp);
+	if (llist_empty(&c->free) && !(small && !llist_empty(&c->small))) {
+		began = ktime_get_ns();
+		wait_and_write(c, !llist_empty(&c->free) ||
+			       (small && !llist_empty(&c->small)));
+		if (ktime_get_ns() - began > LONG_WAIT_NS &&
+		    c->nr_copies < MAX_COPIES)
+			add_copy(c, COPY_ORDER, false, gfp);
+	}
+	if (small)
+		node = llist_del_first(&c->small);
+	return llist_entry(node ?: llist_del_first(&c->free), struct copy,
+			   node);
+}
+
 static void copy_extent(struct slot *slot, struct block_device *from,
 			sector_t sector, unsigned int n)
 {
@@ -234,12 +281,12 @@ static void copy_extent(struct slot *slot, struct block_device *from,
 	trace_commit_extent(slot->pair, from == slot->pair->active ?
 			    COMMIT_ACTIVE : COMMIT_HIDDEN, sector, n);
 	while (n) {
-		wait_and_write(c, !llist_empty(&c->free));
-		copy = llist_entry(llist_del_first(&c->free), struct copy,
-				   node);
+		copy = get_copy(c, n);
 		copy->slot = slot;
 		copy->sector = sector;
-		copy->sectors = min(n, copy->max);
+		/* Pieces begin where disks like it. */
+		copy->sectors = n <= copy->max ? n :
+				copy->max - (sector & (copy->max - 1));
 		sector += copy->sectors;
 		n -= copy->sectors;
 		atomic_inc(&slot->pending);
@@ -466,6 +513,8 @@ static void record_finished(struct walk *w)
 		indexes[n] = slots[n]->index;
 		n++;
 	}
+	/* Others' copies go on beside the flush. */
+	write_copies(&w->pair->commit);
 	r = metadata_clear_leaves(w->pair->metadata, leaves, indexes, n);
 	for (i = 0; i < n; i++) {
 		slots[i]->recorded = !r;
@@ -694,7 +743,10 @@ static void do_commit(struct work_struct *work)
 	/* The parked go first: copies would crowd them out. */
 	usleep_range(500, 1000);
 
-	done = walk_leaves(pair) && flush_secondary(pair) && record_done(pair);
+	done = walk_leaves(pair);
+	drop_copies(&c->small, &c->nr_small, 0);
+	drop_copies(&c->free, &c->nr_copies, NR_COPIES);
+	done = done && flush_secondary(pair) && record_done(pair);
 	/* Before the stage, after which the next failover may come. */
 	WRITE_ONCE(c->running, false);
 	wake_up(&c->wait);
@@ -780,26 +832,38 @@ void commit_close(struct pair *pair)
 int commit_init(struct pair *pair)
 {
 	struct commit *c = &pair->commit;
-	struct copy *copy;
-	unsigned int i;
-	int r;
 
 	init_waitqueue_head(&c->wait);
 	INIT_WORK(&c->work, do_commit);
 	init_llist_head(&c->free);
+	init_llist_head(&c->small);
 	init_llist_head(&c->read);
-	r = bioset_init(&c->bios, NR_SLOTS, offsetof(struct held_write, bio),
-			BIOSET_NEED_BVECS);
-	for (i = 0; !r && i < NR_COPIES; i++) {
-		copy = alloc_copy();
-		if (copy)
-			llist_add(&copy->node, &c->free);
-		else
-			r = -ENOMEM;
+	return bioset_init(&c->bios, NR_SLOTS, offsetof(struct held_write, bio),
+			   BIOSET_NEED_BVECS);
+}
+
+/**
+ * commit_fill - have the memory at hand that a commit copies through
+ * @pair: the pair that gets a view
+ *
+ * May sleep. A commit of the pair is not running, or has all it needs.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int commit_fill(struct pair *pair)
+{
+	struct commit *c = &pair->commit;
+	unsigned int order = COPY_ORDER;
+	gfp_t gfp;
+
+	while (c->nr_copies < NR_COPIES) {
+		/* Small pieces rather than long reclaim. */
+		gfp = order > PAGE_ALLOC_COSTLY_ORDER ?
+		      GFP_KERNEL | __GFP_NORETRY : GFP_KERNEL;
+		if (!add_copy(c, order, false, gfp) && !order--)
+			return -ENOMEM;
 	}
-	if (r)
-		commit_exit(pair);
-	return r;
+	return 0;
 }
 
 /**
@@ -808,10 +872,10 @@ int commit_init(struct pair *pair)
  */
 void commit_exit(struct pair *pair)
 {
-	struct copy *copy, *next;
+	struct llist_node *node;
 
-	llist_for_each_entry_safe(copy, next,
-				  llist_del_all(&pair->commit.free), node)
-		free_copy(copy);
+	/* Not by their number: two tables may have filled it at once. */
+	while ((node = llist_del_first(&pair->commit.free)))
+		free_copy(llist_entry(node, struct copy, node));
 	bioset_exit(&pair->commit.bios);
 }

@@ -719,7 +719,8 @@ int pair_attach(struct replication *r, const char *group)
 	if (new)
 		destroy_pair(new);
 	free_group(new_group);
-	if (!error && r->is_view && cow_fill(r->pair)) {
+	if (!error && r->is_view &&
+	    (cow_fill(r->pair) || commit_fill(r->pair))) {
 		pair_detach(r);
 		error = -ENOMEM;
 	}

@@ -314,7 +314,10 @@ struct cow {
  * struct commit - failover's copying
  * @work: the worker, on pair->commit_wq
  * @free: memory for copies of active and hidden
+ * @small: the same for copies of a page or less, while it runs
  * @read: copies that have been read
+ * @nr_copies: how many copies there are that @free is for
+ * @nr_small: how many that @small is for
  * @bios: writes of held pages to secondary
  * @wait: the worker waits here, for writers, copies, resume; and who suspends
  * @suspended: between presuspend and resume: start no new extent
@@ -327,7 +330,10 @@ struct cow {
 struct commit {
 	struct work_struct work;
 	struct llist_head free;
+	struct llist_head small;
 	struct llist_head read;
+	unsigned int nr_copies;
+	unsigned int nr_small;
 	struct bio_set bios;
 	wait_queue_head_t wait;
 	bool suspended;
@@ -780,6 +786,7 @@ bool cow_trim(struct pair *pair);
 
 /* dm-replication-commit.c */
 int commit_init(struct pair *pair);
+int commit_fill(struct pair *pair);
 void commit_exit(struct pair *pair);
 void commit_start(struct pair *pair);
 void commit_suspend(struct pair *pair);

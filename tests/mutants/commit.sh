@@ -13,6 +13,12 @@ fail_over()
 	run_ok "$t: failover" msg p failover
 }
 
+# reads_held NAME N: so many wait at the disk.
+reads_held()
+{
+	[ "$(dmsetup status "$1" | awk '$3 == "delay" { n += $4 } END { print n + 0 }')" -eq "$2" ]
+}
+
 for name in "$@"; do
 	t=$name
 	case $name in
@@ -52,6 +58,19 @@ for name in "$@"; do
 		mend secondary
 		ended write
 		in_model view 0x22 2m 4k
+		is_done
+		;;
+	many-small)
+		# Scattered blocks are read at once, as slow disks need it.
+		fresh
+		for ((i = 0; i < 40; i++)); do
+			put view 0x21 $((i << 13)) 4k
+		done
+		break_disk active hold-reads
+		fail_over
+		wait_until 10 reads_held active 40
+		ok $? "$t: all are being read"
+		mend active
 		is_done
 		;;
 	reads-late)
