@@ -462,6 +462,13 @@ static void change_tables(unsigned int who)
 
 /* ---- disks ---- */
 
+#define LONGEST_DELAY_US	27000
+static bool delayed[NR_DISKS];
+
+/*
+ * 6.1's dm-delay may set its timer while it is being suspended, and is freed with
+ * the timer running. A table that was one stays until the timer is over.
+ */
 static void disk_becomes(unsigned int disk, const char *target, const char *more)
 {
 	char name[32], params[160];
@@ -469,7 +476,15 @@ static void disk_becomes(unsigned int disk, const char *target, const char *more
 
 	snprintf(name, sizeof(name), "r-%s", disk_names[disk]);
 	snprintf(params, sizeof(params), "/dev/mapper/raw-%s 0 %s", disk_names[disk], more);
-	r = dmctl_swap(name, sectors, target, strcmp(target, "error") ? params : "");
+	r = dmctl_load(name, sectors, target, strcmp(target, "error") ? params : "");
+	if (!r)
+		r = dmctl_suspend_noflush(name);
+	if (!r) {
+		if (delayed[disk])
+			sleep_us(2 * LONGEST_DELAY_US);
+		delayed[disk] = !strcmp(target, "delay");
+		r = dmctl_resume(name);
+	}
 	if (r)
 		die("%s cannot become %s: %s", name, target, strerror(-r));
 }
