@@ -351,10 +351,11 @@ static struct pair *find_pair(dev_t key)
 	return NULL;
 }
 
-static struct workqueue_struct *make_queue(struct pair *pair, const char *what)
+static struct workqueue_struct *make_queue(struct pair *pair, const char *what,
+					   unsigned int flags)
 {
-	return alloc_workqueue("dm-repl-%s/%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0,
-			       what, pair->name);
+	return alloc_workqueue("dm-repl-%s/%s", WQ_UNBOUND | WQ_MEM_RECLAIM |
+			       flags, 0, what, pair->name);
 }
 
 static void destroy_queues(struct pair *pair)
@@ -369,11 +370,16 @@ static void destroy_queues(struct pair *pair)
 			destroy_workqueue(queues[i]);
 }
 
-static int make_queues(struct pair *pair)
+/*
+ * Until a commit ends a crash leaves secondary mixed, and its disks wait for
+ * whoever submits: it does not queue for a processor behind the view's clients.
+ * A primary has a resync there, which may take its time.
+ */
+static int make_queues(struct pair *pair, bool primary)
 {
-	pair->cow_wq = make_queue(pair, "cow");
-	pair->commit_wq = make_queue(pair, "commit");
-	pair->slow_wq = make_queue(pair, "slow");
+	pair->cow_wq = make_queue(pair, "cow", 0);
+	pair->commit_wq = make_queue(pair, "commit", primary ? 0 : WQ_HIGHPRI);
+	pair->slow_wq = make_queue(pair, "slow", 0);
 	if (pair->cow_wq && pair->commit_wq && pair->slow_wq)
 		return 0;
 	destroy_queues(pair);
@@ -417,7 +423,7 @@ static int make_parts(struct pair *pair, bool primary)
 	pair->inflight = alloc_percpu(struct inflight);
 	if (!pair->inflight)
 		return -ENOMEM;
-	r = make_queues(pair);
+	r = make_queues(pair, primary);
 	if (r)
 		goto out_with_inflight;
 	r = primary ? primary_init(pair) : make_view_parts(pair);
