@@ -1156,7 +1156,6 @@ static bool spill_some(struct pair *pair)
 {
 	struct cow *cow = &pair->cow;
 	struct held *first;
-	blk_opf_t op = REQ_OP_WRITE;
 	LIST_HEAD(pages);
 	struct spill *s;
 	struct bio *bio;
@@ -1168,15 +1167,14 @@ static bool spill_some(struct pair *pair)
 	if (READ_ONCE(pair->route) == STAGE_RUNNING &&
 	    (!READ_ONCE(pair->deferring) || !list_empty(&cow->waiters)))
 		n = __pick_spill(cow, &pages);
-	if (!list_empty(&cow->waiters))
-		op = URGENT_WRITE;
 	spin_unlock_irq(&cow->lock);
 	if (!n) {
 		pair_count_out(pair);
 		return false;
 	}
 
-	bio = bio_alloc_bioset(pair->hidden, n, op, GFP_NOIO,
+	/* Where nobody waits for pages yet, throttled here somebody would. */
+	bio = bio_alloc_bioset(pair->hidden, n, URGENT_WRITE, GFP_NOIO,
 			       &cow->spill_bios);
 	s = container_of(bio, struct spill, bio);
 	s->pair = pair;
