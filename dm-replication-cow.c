@@ -1193,12 +1193,14 @@ static void do_cow_work(struct work_struct *work)
 	struct pair *pair = container_of(work, struct pair, cow.work);
 	struct blk_plug plug;
 
+	WRITE_ONCE(pair->cow.spiller, current);
 	blk_start_plug(&plug);
 	release_waiters(pair);
 	write_through(pair);
 	while (spill_some(pair))
 		cond_resched();
 	blk_finish_plug(&plug);
+	WRITE_ONCE(pair->cow.spiller, NULL);
 }
 
 /*

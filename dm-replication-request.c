@@ -310,7 +310,9 @@ static int work(void *data)
  * the timer (PATIENCE_NS, up to half as long again, so that it mostly needs no
  * interrupt of its own), it wakes the worker, which then has the next DOUBTED
  * writes, too; and twice as many with each wrong guess, up to MAX_DOUBTED, until
- * one was right. So who is busy with other things than a stream pays little.
+ * one was right. So who is busy with other things than a stream pays little. Who
+ * finds the spiller on its processor was not wrong: that only keeps newcomers
+ * waiting. It does not route the list itself, as on its way to secondary it may sleep.
  *
  * On that list are origin writes only, and what a newcomer submits for them
  * goes to secondary, where its own write goes: so a stream never waits for
@@ -387,11 +389,14 @@ static enum hrtimer_restart be_patient(struct hrtimer *timer)
 	/* Started, not forwarded: somebody else may be starting it, too. */
 	if (right) {
 		start_patience(pair);
-	} else {
+		return HRTIMER_NORESTART;
+	}
+	/* The spiller, here on the processor, says nothing of newcomers. */
+	if (READ_ONCE(pair->cow.spiller) != current) {
 		WRITE_ONCE(pair->doubt, pair->caution);
 		pair->caution = min(2 * pair->caution, MAX_DOUBTED);
-		wake_up_process(pair->worker);
 	}
+	wake_up_process(pair->worker);
 	return HRTIMER_NORESTART;
 }
 

@@ -273,6 +273,7 @@ struct repl_request {
  * @smalls: captures of one page, for who finds one free
  * @small: those that are free; taken under @lock
  * @work: spills; runs on pair->cow_wq
+ * @spiller: who runs it, or NULL
  * @capture_bios: front pad: struct capture
  * @spill_bios: front pad: struct spill
  */
@@ -306,6 +307,7 @@ struct cow {
 	struct capture *smalls;
 	struct llist_head small;
 	struct work_struct work;
+	struct task_struct *spiller;
 	struct bio_set capture_bios;
 	struct bio_set spill_bios;
 };
