@@ -54,12 +54,14 @@ unsigned long hold_mib_total;
 #define PAGES_PER_MIB		(1U << (20 - PAGE_SHIFT))	/* as they cost */
 #define TRIM_PAGES		256U	/* with interrupts off */
 #define MAX_SPILLS		32			/* in flight */
+#define KEEP_IDLE		(10 * HZ)	/* for the epochs that come */
 #define MAX_READ		32	/* so many do not wait for others */
 #define NR_SMALL		32	/* captures of one page that a pair has */
 #define LAST_BYTES		(256UL << 20)	/* at most, that are left to others */
 #define SPILL_RETRY		HZ
 
 static atomic_long_t total_pages;	/* of all pairs, floors apart */
+static unsigned long refused_at;	/* by hold_mib_total, in jiffies */
 
 /**
  * struct held - a page of the pool, and what it holds
@@ -165,6 +167,7 @@ static unsigned int __reserve(struct cow *cow, unsigned int n)
 	if (more)
 		over = atomic_long_add_return(more, &total_pages) - max;
 	if (over > 0) {
+		WRITE_ONCE(refused_at, jiffies);
 		over = min(over, more);
 		atomic_long_sub(over, &total_pages);
 		n -= over;
@@ -372,13 +375,13 @@ static bool wait_for_pages(struct repl_request *rq, unsigned int n)
 }
 
 /* Called with the lock held. Pages that cow_trim() may free now. */
-static unsigned int __count_surplus(struct cow *cow)
+static unsigned int __count_surplus(struct cow *cow, bool idle)
 {
 	/* Those that are being allocated may never come: not the floor's. */
 	unsigned int n = 0, real = cow->nr_pages - cow->nr_coming;
 
 	lockdep_assert_held(&cow->lock);
-	if (real > FLOOR_PAGES)
+	if (idle && real > FLOOR_PAGES)
 		n = min(cow->nr_idle, real - FLOOR_PAGES);
 	if (real > capacity(cow))
 		n = max(n, min(cow->nr_free, real - capacity(cow)));
@@ -396,31 +399,45 @@ static void __cut_free(struct cow *cow, unsigned int n, struct list_head *pages)
 		list_move(cow->free.next, pages);
 }
 
+/* How long unused pages are kept; and not where somebody has to do without. */
+static unsigned long keep_idle(struct pair *pair)
+{
+	if (READ_ONCE(pair->route) != STAGE_RUNNING ||
+	    jiffies - READ_ONCE(refused_at) < KEEP_IDLE || is_memory_short())
+		return HZ;
+	return KEEP_IDLE;
+}
+
 /**
  * cow_trim - give unused pages back to the system
  * @pair: the pair
  *
- * Process context. Frees what was free all the time since the last call, and
- * what is over a limit that was lowered.
+ * Process context, one at a time. Frees what was free all the time since it
+ * last did so, if that was keep_idle() ago; and what is over a lowered limit.
  *
- * Return: true if there may be more to free a while later.
+ * Return: true if there may be more to free a second later.
  */
 bool cow_trim(struct pair *pair)
 {
 	struct cow *cow = &pair->cow;
+	bool idle, again;
 	LIST_HEAD(pages);
 	unsigned int n;
-	bool again;
 
+	idle = jiffies - cow->trimmed >= keep_idle(pair);
 	spin_lock_irq(&cow->lock);
-	while ((n = min(__count_surplus(cow), TRIM_PAGES))) {
+	while ((n = min(__count_surplus(cow, idle), TRIM_PAGES))) {
 		__cut_free(cow, n, &pages);
 		spin_unlock_irq(&cow->lock);
 		free_held(&pages);
 		spin_lock_irq(&cow->lock);
 	}
-	cow->nr_idle = cow->nr_free;
-	again = cow->nr_idle && cow->nr_pages > FLOOR_PAGES;
+	if (idle) {
+		cow->nr_idle = cow->nr_free;
+		cow->trimmed = jiffies;
+	}
+	again = cow->nr_pages > FLOOR_PAGES &&
+		(cow->nr_free || cow->nr_pages > capacity(cow));
 	spin_unlock_irq(&cow->lock);
 	return again;
 }
@@ -1416,6 +1433,7 @@ int cow_init(struct pair *pair)
 	r = make_smalls(cow);
 	if (r)
 		return r;
+	cow->trimmed = jiffies;
 	spin_lock_init(&cow->lock);
 	INIT_LIST_HEAD(&cow->free);
 	INIT_LIST_HEAD(&cow->held);

@@ -310,6 +310,16 @@ static unsigned int reclaim_leaves(struct pair *pair, unsigned long *index)
 	return n;
 }
 
+static void do_trim(struct work_struct *work)
+{
+	struct pair *pair = container_of(to_delayed_work(work), struct pair,
+					 trim_work);
+
+	if (cow_trim(pair) && !READ_ONCE(pair->stop_reclaim))
+		queue_delayed_work(pair->slow_wq, &pair->trim_work,
+				   RECLAIM_DELAY);
+}
+
 /*
  * Readers of an older epoch were drained when it ended, so nobody needs what
  * is discarded here; who wants to write there finds the leaf busy and parks.
@@ -322,9 +332,8 @@ static void do_reclaim(struct work_struct *work)
 
 	while (!READ_ONCE(pair->stop_reclaim) && reclaim_leaves(pair, &index))
 		cond_resched();
-	if (cow_trim(pair) && !READ_ONCE(pair->stop_reclaim))
-		queue_delayed_work(pair->slow_wq, &pair->reclaim_work,
-				   RECLAIM_DELAY);
+	if (!READ_ONCE(pair->stop_reclaim))
+		mod_delayed_work(pair->slow_wq, &pair->trim_work, 0);
 }
 
 /* Until the next follow_up(). Waits for the batch under way. */
@@ -332,6 +341,8 @@ static void stop_reclaim(struct pair *pair)
 {
 	WRITE_ONCE(pair->stop_reclaim, true);
 	cancel_delayed_work_sync(&pair->reclaim_work);
+	/* Which may have been queued by that one. */
+	cancel_delayed_work_sync(&pair->trim_work);
 	WRITE_ONCE(pair->stop_reclaim, false);
 }
 
@@ -455,6 +466,7 @@ static struct pair *make_pair(struct block_device *secondary, bool primary)
 	INIT_WORK(&pair->open_work, do_open);
 	INIT_WORK(&pair->after_work, do_after_work);
 	INIT_DELAYED_WORK(&pair->reclaim_work, do_reclaim);
+	INIT_DELAYED_WORK(&pair->trim_work, do_trim);
 	r = make_parts(pair, primary);
 	if (r) {
 		kvfree(pair);
@@ -1021,6 +1033,8 @@ static int take_view(struct pair *pair, struct replication *r)
 	if (!pair->view || !same_devices(r, pair->view)) {
 		/* At rest only the reclaimer uses leaves and old devices. */
 		stop_reclaim(pair);
+		queue_delayed_work(pair->slow_wq, &pair->trim_work,
+				   RECLAIM_DELAY);
 		error = overlay_configure(&pair->overlay, r->ti->len,
 					  r->block_shift);
 		if (error)

@@ -249,7 +249,8 @@ struct repl_request {
  * @held: published captures in memory, oldest first
  * @waiters: requests that wait for pages, first come first served
  * @nr_free: pages on @free
- * @nr_idle: the least that @nr_free was since the last trim
+ * @nr_idle: the least that @nr_free was since @trimmed
+ * @trimmed: when idle pages were given back the last time, in jiffies
  * @nr_pages: pages that the pool owns, wherever they are, and those
  * @nr_coming: that are being allocated for it
  * @nr_held: pages published and still in memory
@@ -284,6 +285,7 @@ struct cow {
 	struct list_head waiters;
 	unsigned int nr_free;
 	unsigned int nr_idle;
+	unsigned long trimmed;
 	unsigned int nr_pages;
 	unsigned int nr_coming;
 	unsigned int nr_held;
@@ -428,13 +430,14 @@ struct first_error {
  * @cow_wq: cow.work; each of the three has a rescuer of its own, since what
  *          one of them waits for may be another's work
  * @commit_wq: commit.work
- * @slow_wq: @after_work, @reclaim_work
+ * @slow_wq: @after_work, @reclaim_work, @trim_work
  * @view_open: what keeps the view open from failover to done
- * @stop_reclaim: @reclaim_work is to end soon
+ * @stop_reclaim: @reclaim_work and @trim_work are to end soon
  * @cache_stale: the page caches of view and origin are out of date
  * @open_work: opens the view once a failover has begun
  * @after_work: after a transition: event, page cache, dropping @view_open
- * @reclaim_work: frees (and discards) leaves of older epochs, spare pages
+ * @reclaim_work: frees (and discards) leaves of older epochs
+ * @trim_work: frees spare pages
  */
 struct pair {
 	struct list_head list;
@@ -511,6 +514,7 @@ struct pair {
 	struct work_struct open_work;
 	struct work_struct after_work;
 	struct delayed_work reclaim_work;
+	struct delayed_work trim_work;
 };
 
 static inline struct bio *request_bio(struct repl_request *rq)

@@ -21,7 +21,7 @@ memory_rows()
 	local what=$1 side=$2 units=$3 slab leaves after
 
 	msg big checkpoint
-	sleep 3
+	sleep 25	# and pages are given back
 	slab=$(unreclaimable)
 	io_quiet "/dev/mapper/big-$side" "$4" "$5" "$6" --norandommap
 	leaves=$(st big leaf_bytes)
@@ -29,7 +29,7 @@ memory_rows()
 	figure_row ours "$what-leaf-bytes" "$((leaves / units))" bytes side="$side"
 	figure_row ours "$what-slab-bytes" "$(((after - slab) / units))" bytes side="$side"
 	msg big checkpoint
-	sleep 3
+	sleep 25
 	figure_row ours "$what-left-leaf-bytes" "$(st big leaf_bytes)" bytes side="$side"
 	figure_row ours "$what-left-slab-bytes" \
 		"$((($(unreclaimable) - slab) / units))" bytes side="$side"

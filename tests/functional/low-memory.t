@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# vm: --smp 2 --mem 576 --timeout 240
+# vm: --smp 2 --mem 640 --timeout 240
 #
 # So little memory is left that captures cannot grow to what hold_mib allows: they
 # go to hidden, and every request, checkpoint and failover still ends, and right.
@@ -72,5 +72,40 @@ expect "$VIEW" 0x22 12m $((MIB - 12))m "and what it was after that"
 ok $(($(free_mib MemFree) > LEFT + 8)) "no memory came free meanwhile"
 is "$(dmesg | grep -c 'oom-killer')" 0 "and nobody was killed for it"
 rm /hog/memory
+unpair p
+
+# --- where there is enough: kept for the next epoch, then given back ---------------
+
+has_free()
+{
+	[ "$(free_mib MemFree)" -ge "$1" ]
+}
+
+run_ok "a pair once more" pair p "${disks[@]}" -- autostart hold_mib $MIB
+plenty=$(free_mib MemFree)
+blkio write "$ORIGIN" 0x55 0 ${MIB}m
+is "$(st p held)" $((MIB * 2048)) "all of the disk is held"
+run_ok "checkpoint" dmsetup message p-view 0 checkpoint
+sleep 3
+ok "$(has_free $((plenty - MIB / 2)); echo $((!$?)))" "3 s later the next epoch can have the pages"
+run_ok "in the end they are given back" wait_until 30 has_free $((plenty - MIB / 4))
+
+# All pairs together may have one disk's worth.
+others=()
+for name in active2 hidden2 secondary2; do
+	null_disk "$name" $((MIB / 2)) || bail "no disk"
+	others+=("$DISK")
+	stamp "$DISK" 0xee 0 $((MIB / 2))m || bail "no room for the disks"
+done
+blkio write "$ORIGIN" 0x66 0 ${MIB}m
+run_ok "checkpoint" dmsetup message p-view 0 checkpoint
+run_ok "another pair" pair q "${others[@]}" -- autostart hold_mib $MIB
+blkio write /dev/mapper/q-origin 0x55 0 $((MIB / 2))m
+isnt "$(st q spills)" 0 "the first one has all the pages there may be"
+sleep 4
+run_ok "its checkpoint" dmsetup message q-view 0 checkpoint
+blkio write /dev/mapper/q-origin 0x66 0 $((MIB / 2))m
+is "$(st q held)" $((MIB * 1024)) "soon it has given some to the other, which was refused"
+unpair q
 unpair p
 plan_end
