@@ -33,7 +33,7 @@ with_metadata := conformance failover-load faults faults-failover faults-policy 
 world_tests := $(T:%=tests/world/%.t)
 
 # A part of check-debug that ends in the time CI has: each file of the module.
-ci_tests := unit model-basic groups lifecycle faults metadata-basic primary-races
+ci_tests := unit model-basic groups lifecycle faults metadata-basic primary-races requests
 
 all: modules tools ## build the module dm-repl.ko and the tools (default)
 

@@ -214,11 +214,9 @@ large()
 	echo 8 >/proc/sys/vm/nr_hugepages
 	for side in origin:0x5a view:0xa5; do
 		before=$(diskstat "$VIEW" writes)
-		run_ok "${side%:*}: a write of 4 MiB" fio --name=large \
-			--filename="/dev/mapper/p-${side%:*}" --rw=write --bs=4m \
-			--size=4m --offset=1m --direct=1 --ioengine=psync --mem=mmaphuge \
-			--hugepage-size=2m --buffer_pattern="${side#*:}" --output=/tmp/fio
-			case $side in
+		must "write" dmio write "/dev/mapper/p-${side%:*}" "${side#*:}" 1m 4m
+		verdict "${side%:*}: a write of 4 MiB"
+		case $side in
 		origin*)
 			expect "$S" 0x5a 1m 4m "secondary has it"
 			expect "$VIEW" 0x11 0 "$SIZE" "the view has not"
@@ -230,9 +228,8 @@ large()
 			;;
 		esac
 	done
-	run_ok "read of 4 MiB" fio --name=large --filename="$VIEW" --rw=read --bs=4m \
-		--size=4m --offset=1m --direct=1 --ioengine=psync --mem=mmaphuge \
-		--hugepage-size=2m --verify=pattern --verify_pattern=0xa5 --output=/tmp/fio
+	must "read" holds "$VIEW" 0xa5 1m 4m
+	verdict "read of 4 MiB"
 	echo 0 >/proc/sys/vm/nr_hugepages
 	count_from "$S"
 	must "discard of 5 MiB" dmio discard "$ORIGIN" 1m 5m

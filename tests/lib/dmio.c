@@ -27,7 +27,8 @@
  * The answer is "ok", with a text if there is one, or an errno's name, or what
  * differs. Numbers may carry s (512 bytes), k or m. All of LENGTH is one system
  * call, past the page cache; punch writes zeroes without payload. DEV may be a
- * file.
+ * file. Whole huge pages are written, read and compared as such if there are
+ * free ones: then the call is one request however long it is.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -41,6 +42,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
@@ -49,6 +51,7 @@
 
 #define MAX_WORDS	64
 #define DM_BUFFER	16384
+#define HUGE_PAGE	(2 << 20)
 #define MESSAGE_BUFFER	2048	/* the kernel copies all of it, both ways */
 
 static char answer[DM_BUFFER];
@@ -98,15 +101,35 @@ static int compare(const unsigned char *buf, unsigned char byte,
 	return 0;
 }
 
+/* Sets @huge to what give() must know. */
+static void *take(size_t length, int *huge)
+{
+	void *buf = MAP_FAILED;
+
+	if (length % HUGE_PAGE == 0)
+		buf = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	*huge = buf != MAP_FAILED;
+	return *huge ? buf : aligned_alloc(4096, (length + 4095) & -4096ULL);
+}
+
+static void give(void *buf, size_t length, int huge)
+{
+	if (huge)
+		munmap(buf, length);
+	else
+		free(buf);
+}
+
 /* Return: 0, 1 with an answer, or -1 with errno. */
 static int transfer(int fd, const char *verb, unsigned char byte,
 		    uint64_t offset, size_t length)
 {
 	int writing = !strcmp(verb, "write") || !strcmp(verb, "fua");
-	void *buf = aligned_alloc(4096, (length + 4095) & -4096ULL);
+	int huge, ret = 0;
+	void *buf = take(length, &huge);
 	struct iovec iov = { .iov_base = buf, .iov_len = length };
 	ssize_t done;
-	int ret = 0;
 
 	if (!buf)
 		return -1;
@@ -122,7 +145,7 @@ static int transfer(int fd, const char *verb, unsigned char byte,
 		ret = -1;
 	else if (!strcmp(verb, "holds"))
 		ret = compare(buf, byte, offset, length);
-	free(buf);
+	give(buf, length, huge);
 	return ret;
 }
 
