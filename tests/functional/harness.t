@@ -85,4 +85,45 @@ run_ok "wait_until ends when it is so" wait_until 5 true
 # shellcheck disable=SC2016 # the inner shell's
 run_fails "wait_until ends when it is never so" EIO bash -c '. "$0"; wait_until 1 false || { echo EIO; false; }' \
 	"$GUEST_LIB/guest.sh"
+
+# leak FRAME...: what kmemleak says of an object allocated so.
+leak()
+{
+	local frame
+
+	printf '%s\n' 'unreferenced object 0xffff888006770b68 (size 8):' \
+		'  comm "every", pid 84, jiffies 4294928375' '  backtrace:'
+	for frame in __kmem_cache_alloc_node+0x1c9/0x2d0 "$@"; do
+		echo "    [<0000000041625f00>] $frame"
+	done
+}
+
+frames=(__kmalloc_node_track_caller+0x4c/0x110 kstrdup_const+0x49/0x80
+	kvasprintf_const+0xce/0x140 kobject_set_name_vargs+0x44/0x120
+	kobject_init_and_add+0xbb/0x120)
+core=("${frames[@]}" "dm_sysfs_init+0x64/0x80 [dm_mod]" "table_load+0x4fd/0x620 [dm_mod]")
+slab=("${frames[@]}" sysfs_slab_add+0x1a0/0x220 bioset_init+0x475/0x6d0 0xffffffffa0144157)
+
+# leaks TEXT KNOWN UNKNOWN LEAK: the leaks that are told of each kind
+leaks()
+{
+	local told
+
+	told=$(awk -f "$GUEST_LIB/../vm/leaks.awk" <<<"$4")
+	is "$(grep -c '^unreferenced' <<<"$told") $(sed -n 's/.*a known leak.*: //p' <<<"$told" | sort |
+		tr '\n' ' ')" "$3 $2" "leaks: $1"
+}
+
+leaks "none" "" 0 ""
+leaks "dm core's" "1 " 0 "$(leak "${core[@]}")"
+leaks "twice" "2 " 0 "$(leak "${core[@]}"; leak "${core[@]}")"
+leaks "dm core's with the module below it" "" 1 "$(leak "${core[@]}" 0xffffffffa0144157)"
+leaks "or with its name" "" 1 "$(leak "${core[@]}" 'repl_ctr+0x1/0x2 [dm_repl]')"
+leaks "another object of dm core's" "" 1 "$(leak "${core[@]:5}")"
+leaks "one that is made on the way" "" 1 "$(leak kobject_create+0x1/0x2 "${core[@]}")"
+leaks "another name" "" 1 "$(leak "${frames[@]}" 'dm_init+0x1/0x2 [dm_mod]')"
+leaks "a cache's name, whoever makes it" "1 " 0 "$(leak "${slab[@]}")"
+leaks "the module's" "" 1 "$(leak kmalloc_trace+0x1/0x2 0xffffffffa0144157)"
+leaks "the module's among others" "1 2 " 1 \
+	"$(leak "${slab[@]}"; leak "${core[@]}"; leak 0xffffffffa0144157; leak "${core[@]}")"
 plan_end
