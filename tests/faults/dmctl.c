@@ -114,6 +114,12 @@ int dmctl_resume(const char *name)
 	return call(name, DM_DEV_SUSPEND, 0, SMALL, 0);
 }
 
+bool dmctl_is_suspended(const char *name)
+{
+	return !call(name, DM_DEV_STATUS, 0, SMALL, 0) &&
+	       dm.head.flags & DM_SUSPEND_FLAG;
+}
+
 static void copy_text(char *to, size_t size, const char *from)
 {
 	size_t n = strnlen(from, size - 1);

@@ -8,6 +8,7 @@
 #ifndef DMCTL_H
 #define DMCTL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ int dmctl_clear(const char *name);
 int dmctl_suspend(const char *name);		/* flushes nothing, waits for I/O */
 int dmctl_suspend_noflush(const char *name);
 int dmctl_resume(const char *name);
+bool dmctl_is_suspended(const char *name);
 /* @answer may be NULL; it is empty if there was none. */
 int dmctl_message(const char *name, const char *text, char *answer, size_t size);
 int dmctl_status(const char *name, char *line, size_t size);

@@ -34,12 +34,14 @@ for kind in failslab fail_page_alloc; do
 	[ "$kind" = failslab ] || echo 0 >$knobs/min-order
 done
 quiet_console
-"$here/races" "$@" 2>&1 | cat
-status=${PIPESTATUS[0]}
+# A process that hangs holds its pipe open: nobody waits for that.
+"$here/races" "$@" > >(cat) 2>&1
+status=$?
 loud_console
 if [ "$status" = 0 ]; then
 	rmmod dm_repl || status=1
 else
+	dmsetup info -c
 	dmsetup table
 	dmsetup status --noflush
 	dmesg | tail -n 40

@@ -571,18 +571,36 @@ static void start_users(const char *path, void (*request)(struct dev *d, unsigne
 		}
 }
 
-/* Whoever does not come back hangs. */
+static const char *suspended(const char *name, const char *text)
+{
+	return dmctl_is_suspended(name) ? text : "";
+}
+
+/*
+ * Whoever does not come back hangs. A resume that failed, for want of memory or
+ * because the metadata could not be read, leaves its device suspended, and its
+ * users wait until somebody tries again: the disks are well soon.
+ */
 static void gather(void)
 {
-	u64 until = now_us() + 60000000;
+	u64 until = now_us() + 60000000, next = now_us() + 1000000;
 	unsigned int i;
 
 	atomic_store(&shared->stop, true);
 	for (i = 0; i < nr_children; i++)
 		while (!waitpid(children[i].pid, NULL, WNOHANG)) {
 			if (now_us() > until) {
-				found("a process hangs: %s", children[i].what);
+				found("a process hangs: %s%s%s%s", children[i].what,
+				      suspended(VIEW, ", the view is suspended"),
+				      suspended(ORIGIN, ", the origin is suspended"),
+				      suspended(PRIMARY, ", the primary is suspended"));
 				_exit(EXIT_MISMATCH);
+			}
+			if (now_us() > next) {
+				dmctl_resume(VIEW);
+				dmctl_resume(ORIGIN);
+				dmctl_resume(PRIMARY);
+				next += 1000000;
 			}
 			sleep_us(5000);
 		}
@@ -774,15 +792,6 @@ static void make_scarce(u64 percent)
 	fail_allocations("fail_page_alloc", percent);
 }
 
-/* Who was not resumed for want of memory would be waited for in vain. */
-static void end_scarcity(void)
-{
-	make_scarce(0);
-	dmctl_resume(VIEW);
-	dmctl_resume(ORIGIN);
-	dmctl_resume(PRIMARY);
-}
-
 /* ---- rounds ---- */
 
 static void blank_metadata(void)
@@ -836,7 +845,7 @@ static void one_round(u64 us)
 		us -= step;
 	}
 	if (scarcity)
-		end_scarcity();
+		make_scarce(0);
 	gather();
 	if (!atomic_load(&shared->found))
 		settle();
