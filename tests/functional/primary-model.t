@@ -20,12 +20,17 @@ two_faulty 16 discard=1 || bail "no disks"
 # One step of the trouble; what it is does not depend on what came of others.
 step()
 {
+	local ms
+
 	case $((RANDOM % 12)) in
 	0) break_disk replica writes ;;
 	1) break_disk replica writes $((RANDOM % 32000)) 64 ;;
 	2) break_disk replica hold-writes ;;
 	3) break_disk replica late-writes $((RANDOM % 16000)) 16000 ;;
-	4) tables "swap p $(primary_line autostart replica_timeout_ms $((RANDOM % 3 * 400 + 400)))" ;;
+	4)
+		ms=$((RANDOM % 3 * 400 + 400))	# not in the subshell, which has its own
+		tables "swap p $(primary_line autostart replica_timeout_ms $ms)"
+		;;
 	5) pmsg stop && pmsg start ;;
 	6) pmsg pause_resync ;;
 	7) tables "suspend p" "resume p" ;;

@@ -10,17 +10,19 @@
 left=$1 until=$((SECONDS + $2)) seed=$3
 RANDOM=$((seed % 32768))
 
+# pick WORD...: sets PICKED. Not in a subshell: there $RANDOM begins anywhere.
 pick()
 {
 	local -a words=("$@")
 
-	echo "${words[RANDOM % $#]}"
+	PICKED=${words[RANDOM % $#]}
 }
 
 # disk ROLE SECTORS READ_MS WRITE_MS: sets DISK
 disk()
 {
-	null_disk "n$1$count" 14 blocksize="$block" discard="$(pick 0 1)"
+	pick 0 1
+	null_disk "n$1$count" 14 blocksize="$block" discard="$PICKED"
 	if [ "$3$4" = 00 ]; then
 		dm_make "$1" "0 $2 linear $DISK 0"
 	else
@@ -33,7 +35,8 @@ make_disks()
 {
 	local sectors read_ms=0 write_ms=0
 
-	block=$(pick 512 512 4096)
+	pick 512 512 4096
+	block=$PICKED
 	sectors=$((20480 + 8 * (RANDOM % 1000)))
 	[ "$block" = 4096 ] || sectors=$((sectors + RANDOM % 8))
 	[ $((RANDOM % 4)) -ne 0 ] || read_ms=4
@@ -53,12 +56,22 @@ one_run()
 	local out status=0 ops=10000
 
 	[ "$slow" = 0 ] || ops=2500
-	args=(--ops "$ops" --max-kib "$(pick 16 16 64 64 64 256 1024 3072)")
-	args+=(--end "$(pick failover failover promote stop)")
+	pick 16 16 64 64 64 256 1024 3072
+	args=(--ops "$ops" --max-kib "$PICKED")
+	pick failover failover promote stop
+	args+=(--end "$PICKED")
 	case $((RANDOM % 4)) in
 	0) args+=(--vary-hold) ;;
-	1 | 2) args+=(--threads "$(pick 3 6 12)") ;;
-	3) args+=(--threads "$(pick 4 8)" --vary-hold "$(pick --overlap --vary-hold)") ;;
+	1 | 2)
+		pick 3 6 12
+		args+=(--threads "$PICKED")
+		;;
+	3)
+		pick 4 8
+		args+=(--threads "$PICKED" --vary-hold)
+		pick --overlap --vary-hold
+		args+=("$PICKED")
+		;;
 	esac
 	echo "# block $block, slow $slow, ${args[*]}, seed $seed" >&2
 	out=$(/repo/tools/dmrepl-verify model --view /dev/mapper/s-view \
@@ -74,7 +87,8 @@ while [ "$left" -gt 0 ] && [ "$SECONDS" -lt "$until" ]; do
 	count=$((count + 1))
 	seed=$((seed + 1))
 	make_disks
-	pair s "$active" "$hidden" "$secondary" -- hold_mib "$(pick 0 1 2 32)"
+	pick 0 1 2 32
+	pair s "$active" "$hidden" "$secondary" -- hold_mib "$PICKED"
 	one_run || exit 1
 	unpair s
 	dmsetup remove active
