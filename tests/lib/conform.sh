@@ -196,11 +196,17 @@ counted()
 	COUNTED_SECTORS+=" $((now[13] - before[13]))"
 }
 
-# gets REASON DEVICE "READS WRITES DISCARDS FLUSHES": a condition.
+counted_as()
+{
+	counted "$1"
+	[ "$COUNTED" = "$2" ]
+}
+
+# gets REASON DEVICE "READS WRITES DISCARDS FLUSHES": a condition. What has ended
+# by its bio is for a moment neither in flight nor counted.
 gets()
 {
-	counted "$2"
-	if [ "$COUNTED" != "$3" ]; then
+	if ! wait_until 1 counted_as "$2" "$3"; then
 		WHY+=("$1: $3 reads, writes, discards, flushes; it got $COUNTED")
 	fi
 }
