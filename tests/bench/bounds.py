@@ -295,11 +295,17 @@ MISSED = {
     ("with metadata: origin first write, depth 16",
      ">= 1.2 x dm-snapshot persistent"): 1.15,
 }
+# On the larger disks of the full bench.
+MISSED_THERE = {
+    ("origin first write, depth 16", ">= 1.8 x dm-snapshot"): 1.75,
+}
 
 
-def is_no_step_back(name, bound, figure):
+def is_no_step_back(meta, name, bound, figure):
     """Whether a bound that is not met is no farther off than is known."""
     known = MISSED.get((name, bound))
+    if meta["bench"] == "full":
+        known = MISSED_THERE.get((name, bound), known)
     if known is None or figure == "-":
         return False
     seen = float(figure.split()[0])
