@@ -14,11 +14,31 @@ say()
 	printf '%s: %s\n' "$ME" "$*"
 }
 
+# Who does not go on, and where: the stack of those that only the kernel wakes.
+waits()
+{
+	local pid state rest
+
+	while read -r pid state rest; do
+		case $state$rest in
+		D*)
+			echo "$pid $state $rest"
+			cat "/proc/$pid/stack"
+			;;
+		*']') ;; # the kernel's own
+		*) echo "$pid $state $rest" ;;
+		esac
+	done < <(ps -eo pid,state,etimes,wchan:24,args)
+	dmsetup status --noflush
+	dmesg | tail -n 15
+}
+
 fail()
 {
 	say "FAILED: $*"
-	dmsetup status
-	dmesg | grep replication: | tail -n 10
+	waits
+	[ "$ME" != primary ] || ask waits
+	printf '%s\n' "$REPLY" "$ME: that is all"
 	exit 1
 }
 

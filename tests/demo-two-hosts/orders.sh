@@ -49,5 +49,6 @@ checkpoint)
 	;;
 report) report ;;
 sum) disk_sum /dev/vda ;;
+waits) waits ;;
 *) echo "no such order: ${order[*]}" ;;
 esac

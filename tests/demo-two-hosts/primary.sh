@@ -107,7 +107,7 @@ transact()
 	while :; do
 		n=$((n + 1))
 		echo "INSERT INTO entries VALUES ($n, hex(randomblob(300)), $((n * 7919 % 10007))); SELECT 'done $n';" >&3
-		read -r -t 60 answer <&4
+		read -r -t 60 answer <&4 || answer="no answer ($?; over 128: in 60 s)"
 		[ "$answer" = "done $n" ] || fail "transaction $n: $answer"
 		echo "ack $n"
 		echo "$n" >$STATE/acknowledged
