@@ -286,7 +286,6 @@ int write_durably(const char *path, const char *text)
 			printf("#   %.*s\n", (int)strcspn(text, "\n"), text);
 		return EXIT_DONE;
 	}
-	mkdir(folder, 0755);
 	err = write_whole(temporary, text);
 	if (!err && rename(temporary, path))
 		err = -errno;
@@ -297,6 +296,15 @@ int write_durably(const char *path, const char *text)
 		return fail(EXIT_FAILED, "%s cannot be written: %s", path, strerror(-err));
 	}
 	return EXIT_DONE;
+}
+
+int write_kept(const char *path, const char *text)
+{
+	char *folder AUTOFREE = must_copy(path);
+
+	if (!dry_run)
+		mkdir(dirname(folder), 0755);
+	return write_durably(path, text);
 }
 
 int remove_durably(const char *path)
@@ -329,7 +337,7 @@ int config_write(const struct pair *pair)
 			fprintf(to, "%s = %s\n", keys[i].name, pair->value[i]);
 	}
 	fclose(to);
-	return write_durably(path, text);
+	return write_kept(path, text);
 }
 
 int config_remove(const char *name)

@@ -54,6 +54,8 @@ int config_names(struct words *names);
 
 /* Writes a file so that after a power cut it is the old one or the new one, whole. */
 int write_durably(const char *path, const char *text);
+/* The same for a file of dmrepl's own: makes the folder if it is not there. */
+int write_kept(const char *path, const char *text);
 int remove_durably(const char *path);
 /* Makes a change of the folder that @path is in durable. */
 int sync_folder(const char *path);

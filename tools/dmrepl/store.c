@@ -136,7 +136,7 @@ int promotion_write(const char *name, const struct promotion *promotion)
 					 promotion->secondary,
 					 promotion->metadata ? "on" : "off");
 
-	return write_durably(path, text);
+	return write_kept(path, text);
 }
 
 int promotion_remove(const char *name)
