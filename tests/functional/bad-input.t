@@ -51,9 +51,9 @@ wrong_lines()
 	view_refused "view without hidden" EINVAL '^The hidden device is missing' "$A"
 	view_refused "view without secondary" EINVAL '^The secondary device is missing' "$A $H"
 	origin_refused "origin without secondary" EINVAL '^The secondary device is missing' ""
-	view_refused "no such active" ENODEV '^Cannot open the active device' "/dev/none $H $S"
-	view_refused "no such hidden" ENODEV '^Cannot open the hidden device' "$A /dev/none $S"
-	view_refused "no such secondary" ENODEV '^Cannot open the secondary device' "$A $H /dev/none"
+	view_refused "no such active" "$MISSING" '^Cannot open the active device' "/dev/none $H $S"
+	view_refused "no such hidden" "$MISSING" '^Cannot open the hidden device' "$A /dev/none $S"
+	view_refused "no such secondary" "$MISSING" '^Cannot open the secondary device' "$A $H /dev/none"
 	view_refused "QEMU's top-id" EINVAL '^(Unknown feature|The number of feature)' "$A $H $S top-id disk0"
 	view_refused "feature count is no number" EINVAL '^The number of feature' "$A $H $S many"
 	view_refused "feature count is negative" EINVAL '^The number of feature' "$A $H $S -1"
@@ -229,6 +229,7 @@ for name in a h s x y; do
 	declare "${name^^}=$DISK"
 done
 modprobe dm-replication
+ask_of_missing
 wrong_lines
 same_twice
 lengths

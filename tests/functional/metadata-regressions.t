@@ -207,7 +207,7 @@ failed_but_written()
 # The first member's superblock says completed, the last one's not yet.
 group_half_done()
 {
-	local set
+	local set epoch before
 
 	for set in a b c d e f x y; do
 		disks "$set"
@@ -225,22 +225,12 @@ group_half_done()
 	for set in b c; do
 		stamp "/dev/mapper/$set-origin" 0x22 0 64k
 	done
-	held="0 $end delay ${disk[c-raw]} 0 0 ${disk[c-raw]} 0 1000000"
-	sleep 2 # both superblocks say the same
-	dm_swap slow "$held"
-	before=$(completed b)
-	msg b checkpoint all &
-	# Another table lets go what is held: c is prepared, then b completed.
-	run_ok "a checkpoint is completed in one of two pairs" \
-		wait_until 60 let_go_until_completed b "$before"
-	disk[c-metadata]=${disk[c-raw]}
-	copy c f
-	copy c y
-	copy b e
-	copy a d
-	dm_swap slow "0 $end linear ${disk[c-raw]} 0"
-	wait $!
-	is "$(st b epoch) $(st c epoch)" "2 2" "a checkpoint of two of three pairs"
+	for epoch in 2 3 4 5 6; do
+		checkpoint_half
+		[ "$(completed f)" = "$before" ] && break
+	done
+	is "$(completed f)" "$before" "in try $((epoch - 1)) the other one's was held"
+	is "$(st b epoch) $(st c epoch)" "$epoch $epoch" "a checkpoint of two of three pairs"
 	klog_mark
 	load d fenced -- group h
 	load f fenced -- group h
@@ -250,7 +240,7 @@ group_half_done()
 	load x fenced -- group h
 	like "$(st f flags)" in_doubt "who has joined since settles nothing"
 	load e fenced -- group h
-	is "$(st e epoch) $(st f epoch)" "2 2" "both have made it"
+	is "$(st e epoch) $(st f epoch)" "$epoch $epoch" "both have made it"
 	is "$(stage d) $(stage e) $(stage f)" "stopped running running" "each is where it was"
 	expect "$VIEW" 0x22 0 64k "the view is refreshed"
 	msg x start
@@ -262,6 +252,28 @@ group_half_done()
 		unpair "$set"
 	done
 	dmsetup remove slow
+}
+
+# A checkpoint of a, b and c; and what was on their disks when b said completed.
+# Another table lets go what is held: c is prepared, then b completed. But dm-delay
+# holds nothing while it is suspended, so c's own completed may have slipped past.
+checkpoint_half()
+{
+	sleep 2 # both superblocks say the same
+	held="0 $end delay ${disk[c-raw]} 0 0 ${disk[c-raw]} 0 1000000"
+	dm_swap slow "$held"
+	before=$(completed b)
+	msg b checkpoint all &
+	run_ok "a checkpoint is completed in one of two pairs" \
+		wait_until 60 let_go_until_completed b "$before"
+	copy a d
+	copy b e
+	disk[c-metadata]=${disk[c-raw]}
+	copy c f
+	copy c y
+	disk[c-metadata]=/dev/mapper/slow
+	dm_swap slow "0 $end linear ${disk[c-raw]} 0"
+	wait $!
 }
 
 # completed SET: the last transition of its group that the superblocks say is so.

@@ -55,9 +55,9 @@ fixed()
 wrong_lines()
 {
 	line_refused "no replica" EINVAL '^The replica device is missing' ""
-	line_refused "no such replica" ENODEV '^Cannot open the replica device' "/dev/none"
+	line_refused "no such replica" "$MISSING" '^Cannot open the replica device' "/dev/none"
 	line_refused "local without a device" EINVAL '^local needs a device' "$R 1 local"
-	line_refused "no such local" ENODEV '^Cannot open the local device' "$R 2 local /dev/none"
+	line_refused "no such local" "$MISSING" '^Cannot open the local device' "$R 2 local /dev/none"
 	line_refused "local twice" EINVAL '^local is given twice' "$R 4 local $L local $X"
 	line_refused "local is the replica" EINVAL '^Local and replica must be two' "$R 2 local $R"
 	line_refused "unknown feature" EINVAL '^Unknown feature; there are .*local, in_sync' "$R 1 turbo"
@@ -68,7 +68,7 @@ wrong_lines()
 	line_refused "an origin's feature" EINVAL '^Unknown feature' "$R 1 fenced"
 	line_refused "metadata without local" EINVAL 'need local' "$R 2 metadata $X"
 	line_refused "metadata without a device" EINVAL '^metadata needs a device' "$R 3 local $L metadata"
-	line_refused "no such metadata" ENODEV '^Cannot open the metadata device' "$R 4 local $L metadata /dev/none"
+	line_refused "no such metadata" "$MISSING" '^Cannot open the metadata device' "$R 4 local $L metadata /dev/none"
 	line_refused "metadata twice" EINVAL '^metadata is there twice' "$R 6 local $L metadata $X metadata $X"
 	line_refused "metadata on local" EINVAL '^Local, replica and metadata must be three' "$R 4 local $L metadata $L"
 	line_refused "metadata on the replica" EINVAL '^Local, replica and metadata must be three' "$R 4 local $L metadata $R"
@@ -222,6 +222,7 @@ done
 RNR=$(stat -Lc %Hr:%Lr "$R")
 LNR=$(stat -Lc %Hr:%Lr "$L")
 modprobe dm-replication
+ask_of_missing
 wrong_lines
 run_ok "no pair is left behind" rmmod dm_repl
 taken_devices

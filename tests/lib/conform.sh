@@ -47,6 +47,15 @@ dmio()
 	[[ $ANSWER == ok* ]]
 }
 
+# Sets MISSING to what device-mapper says of a device that is not there: ENODEV,
+# newer kernels ENOENT.
+ask_of_missing()
+{
+	dmio create nobody "0 8 linear /dev/none 0"
+	MISSING=$ANSWER
+	[[ $MISSING == ENODEV || $MISSING == ENOENT ]] || bail "no such device: $MISSING"
+}
+
 # The makers of guest.sh, without a process for each step.
 dm_make()
 {
