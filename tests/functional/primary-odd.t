@@ -85,7 +85,8 @@ unserve()
 }
 
 t="a namespace"
-null_disk served 16 discard=1 || bail "null_disk"
+# Without a cache it would have nothing to flush, and newer kernels know that.
+null_disk served 16 discard=1 cache_size=16 || bail "null_disk"
 served=$DISK
 serve "$served" || bail "no NVMe over TCP"
 over "$DISK" "$served"
