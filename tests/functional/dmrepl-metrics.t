@@ -138,9 +138,9 @@ like "$OUT" '^dmrepl: /mnt/small/p.prom cannot be written: No space left on devi
 is "$(cat /mnt/small/p.prom)" "$before" "the old file is there, whole"
 is "$(find /mnt/small -type f | sort | xargs)" "/mnt/small/p.prom /mnt/small/rest" "and nothing beside it"
 umount /mnt/small
-gives 1 "into a folder that is not there" dmrepl metrics --output /tmp/smal/p.prom
-like "$OUT" '^dmrepl: /tmp/smal/p.prom cannot be written: No such file or directory$' "says so"
-run_fails "and does not make what may be a slip" ENOENT ls /tmp/smal
+gives 1 "into a folder that is not there" dmrepl metrics --output /tmp/nowhere/p.prom
+like "$OUT" '^dmrepl: /tmp/nowhere/p.prom cannot be written: No such file or directory$' "says so"
+run_fails "and does not make what may be a slip" ENOENT ls /tmp/nowhere
 
 # --- a failover ---------------------------------------------------------------------
 
